@@ -1,0 +1,1 @@
+"""Natural language inference by fine-tuning BERT: one chapter, complete, on MXNet."""

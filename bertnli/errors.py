@@ -1,0 +1,65 @@
+"""What a reader can do wrong, told with its place, its value and its remedy.
+
+Every mistake that this library can foresee becomes one of these exceptions. Nothing here prints,
+logs or exits: the command line and the notebooks decide how an error is shown.
+"""
+
+__all__ = ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError']
+
+
+class BertNLIError(Exception):
+    """A mistake with four parts: what is wrong, where, what was found, and what to do.
+
+    >>> raise BertNLIError('the label is unknown', where='snli_1.0_train.txt, line 7',
+    ...                    found='entialment', allowed='entailment, contradiction, neutral or -',
+    ...                    remedy='correct the spelling')  # doctest: +NORMALIZE_WHITESPACE
+    Traceback (most recent call last):
+    bertnli.errors.BertNLIError: the label is unknown
+      where: snli_1.0_train.txt, line 7
+      found: 'entialment'
+      allowed: entailment, contradiction, neutral or -
+      remedy: correct the spelling
+    """
+
+    def __init__(self, problem, *, where=None, found=None, allowed=None, remedy=None):
+        self.problem, self.where, self.found = problem, where, found
+        self.allowed, self.remedy = allowed, remedy
+        super().__init__(problem)
+
+    def __str__(self):
+        # A whole file may stand in `found`; a message is read by a person.
+        found = None if self.found is None else repr(self.found)
+        if found is not None and len(found) > 200:
+            found = found[:200] + '…'
+        parts = {
+            'where': self.where,
+            'found': found,
+            'allowed': self.allowed,
+            'remedy': self.remedy,
+        }
+        lines = [f'  {name}: {part}' for name, part in parts.items() if part is not None]
+        return '\n'.join([self.problem, *lines])
+
+    def __reduce__(self):
+        # Keyword-only parts do not survive the default pickling, and errors travel between processes.
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind, parts):
+    return kind(**parts)
+
+
+class DataError(BertNLIError):
+    """A file, a folder or a sentence is not what it should be."""
+
+
+class SettingsError(BertNLIError):
+    """A number, a name or a combination of settings is not allowed."""
+
+
+class RuntimeMismatch(BertNLIError):
+    """This machine, its Python or its MXNet cannot do what was asked."""
+
+
+class CheckpointError(BertNLIError):
+    """A saved model is missing, torn, or does not fit."""

@@ -1,0 +1,178 @@
+"""The only door to MXNet and d2l: everything that must happen before and right after their import.
+
+Importing this file prepares the process (threads, allocator, two names that newer Pythons and NumPys
+dropped), imports MXNet once and switches on its NumPy interface. d2l, which brings pandas and IPython
+along, is imported when somebody asks for it. What was done is told by `report()`; setting
+``BERTNLI_TUNING=off`` leaves threads and allocator as MXNet would have them.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+
+import numpy
+
+from .errors import RuntimeMismatch
+
+__all__ = ['autograd', 'd2l', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc, <malloc.h>
+_done = {}  # what was changed in this process, in words, for report()
+
+
+def _check_platform():
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ('Linux', 'x86_64'):
+        raise RuntimeMismatch(
+            'MXNet 1.9.1 has no build for this platform',
+            found=f'{system} {machine}',
+            allowed='Linux x86_64',
+            remedy='use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab',
+        )
+
+
+def _set_threads():
+    """MXNet would take half of the processors (it expects two hyperthreads a core); take all we may use."""
+    if 'OMP_NUM_THREADS' in os.environ:
+        _done['threads'] = f'OMP_NUM_THREADS={os.environ["OMP_NUM_THREADS"]}, as found'
+        return
+    count = len(os.sched_getaffinity(0))
+    os.environ['OMP_NUM_THREADS'] = str(count)
+    _done['threads'] = f'OMP_NUM_THREADS={count}, set here'
+
+
+def _set_allocator():
+    """Keep freed memory in the process: glibc gives each large array back to the system, page by page."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library: nothing to set
+        _done['allocator'] = 'unchanged (no mallopt here)'
+        return
+    # subtle: the largest threshold that mallopt accepts is 2**31 - 1, a C int.
+    large = 2**31 - 1
+    # One arena: the arenas of other threads are heaps of 64 MiB, too small for a batch of word scores.
+    accepted = all(
+        [
+            mallopt(_M_MMAP_THRESHOLD, large),
+            mallopt(_M_TRIM_THRESHOLD, large),
+            mallopt(_M_ARENA_MAX, 1),
+        ]
+    )
+    _done['allocator'] = 'large arrays kept in the process' if accepted else 'unchanged (refused)'
+
+
+@contextlib.contextmanager
+def _known_processor():
+    """Name the processor's family to MXNet's OpenBLAS 0.3.13 while it loads.
+
+    On a processor younger than itself it falls back to kernels of 2004, and there its larger products came
+    out wrong by hundreds. The name stays in the environment only for the import: child processes have
+    newer libraries of their own.
+    """
+    name = _openblas_family(_cpu_flags())
+    if 'OPENBLAS_CORETYPE' in os.environ or name is None:
+        _done['openblas'] = f'kernels {os.environ.get("OPENBLAS_CORETYPE", "of its own choice")}'
+        yield
+        return
+    os.environ['OPENBLAS_CORETYPE'] = name
+    _done['openblas'] = f'kernels {name}, named here'
+    try:
+        yield
+    finally:
+        del os.environ['OPENBLAS_CORETYPE']
+
+
+def _cpu_flags():
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as lines:
+            return next((set(line.split()) for line in lines if line.startswith('flags')), set())
+    except OSError:
+        return set()
+
+
+def _openblas_family(flags):
+    """The newest kernels of OpenBLAS 0.3.13 that a processor with these features can run.
+
+    >>> _openblas_family({'avx2', 'fma', 'sse2'})
+    'Haswell'
+    """
+    if {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx512cd'} <= flags:
+        return 'SkylakeX'
+    return 'Haswell' if {'avx2', 'fma'} <= flags else None
+
+
+def _restore_names():
+    """MXNet 1.9.1 asks for `numpy.bool` (gone since 1.24) and `distutils` (gone since Python 3.12)."""
+    if 'bool' not in vars(numpy):
+        numpy.bool = bool
+        _done['numpy.bool'] = f'put back (numpy {numpy.__version__})'
+    if sys.version_info >= (3, 12):
+        try:
+            importlib.import_module('setuptools')  # installs its own distutils
+            importlib.import_module('distutils.version')
+        except ImportError as error:
+            raise RuntimeMismatch(
+                'MXNet 1.9.1 needs distutils, which Python 3.12 no longer has',
+                found=str(error),
+                remedy="pip install 'setuptools<81'",
+            ) from error
+        _done['distutils'] = 'taken from setuptools'
+
+
+def _import_mxnet():
+    try:
+        return importlib.import_module('mxnet')
+    except (ImportError, OSError, AttributeError) as error:
+        raise RuntimeMismatch(
+            'MXNet cannot be imported',
+            found=f'{type(error).__name__}: {error}',
+            allowed='mxnet 1.9.1 with numpy 1.23 to 1.26',
+            remedy="pip install 'mxnet==1.9.1' 'numpy<1.27'",
+        ) from error
+
+
+_check_platform()
+if os.environ.get('BERTNLI_TUNING', 'on') != 'off':
+    _set_threads()
+    _set_allocator()
+_restore_names()
+with _known_processor():
+    mx = _import_mxnet()
+np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
+nn = gluon.nn
+npx.set_np()
+
+
+def __getattr__(name):
+    if name != 'd2l':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = importlib.import_module('d2l.mxnet')
+    globals()['d2l'] = module
+    return module
+
+
+def report():
+    """What this process runs on, as a dictionary of words: versions, devices and what was changed.
+
+    >>> report()['mxnet']
+    '1.9.1'
+    """
+    return {
+        'python': platform.python_version(),
+        **{name: _version(name) for name in ('mxnet', 'd2l', 'numpy', 'bertnli')},
+        'platform': f'{platform.system()} {platform.machine()}',
+        'processors': str(len(os.sched_getaffinity(0))),
+        'gpus': str(mx.context.num_gpus()),
+        **_done,
+    }
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return 'not installed'

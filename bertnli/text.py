@@ -1,0 +1,341 @@
+"""Files become sentences and labels.
+
+Reads the two corpora of the chapter and files of sentence pairs, and says where a file is wrong.
+It neither splits sentences into words (tokens.py) nor knows where the files lie (files.py).
+"""
+
+import os
+import sys
+from collections import defaultdict
+from typing import NamedTuple, Optional
+
+from .errors import DataError, SettingsError
+
+__all__ = ['LABELS', 'SNLIData', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki']
+
+# The index is the label's number, in the chapter's order. Other libraries use other orders.
+LABELS = ('entailment', 'contradiction', 'neutral')
+
+_LABEL_IDS = {label: number for number, label in enumerate(LABELS)}
+_COLUMNS = 14
+_HEADER = ('gold_label', 'sentence1_binary_parse', 'sentence2_binary_parse')
+_NO_LABEL, _BLANK = 'no gold label', 'blank line'  # honest gaps: counted, never an error
+_FIRST_LINES = 5  # how many line numbers a reason keeps
+
+
+class SentencePair(NamedTuple):
+    """Two sentences and, where somebody judged them, the number of their label."""
+
+    premise: str
+    hypothesis: str
+    label: Optional[int] = None
+
+
+class SNLIData(list):
+    """[premises, hypotheses, labels], as in the chapter, and what was skipped on the way.
+
+    `skipped` maps a reason to (how many rows, the first line numbers); `split` is 'train', 'dev'
+    or 'test'; `path` is the file.
+    """
+
+    def __init__(self, columns=((), (), ()), *, split=None, path=None, skipped=None):
+        super().__init__(columns)
+        self.split, self.path, self.skipped = split, path, dict(skipped or {})
+
+
+class _BadRow(Exception):
+    """Why a row cannot be used: a reason to count, and the value, allowed values and remedy."""
+
+    def __init__(self, reason, found, allowed, remedy):
+        super().__init__(reason)
+        self.reason, self.found, self.allowed, self.remedy = reason, found, allowed, remedy
+
+
+def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=0.0):
+    """Read a split of SNLI: an `SNLIData`, that is [premises, hypotheses, labels].
+
+    The sentences are the words of the binary-parse columns, brackets removed, case kept (chapter,
+    section 'The Stanford Natural Language Inference Dataset'). `is_train` chooses train or test as
+    in the chapter, `split` any of 'train', 'dev', 'test'; `limit` stops after so many pairs. Rows
+    whose gold label is `-` (no majority) are skipped and counted. A malformed row raises
+    `DataError`; up to `max_skipped` (a share of the rows) such rows are skipped and counted
+    instead.
+
+    >>> from bertnli.files import download_extract
+    >>> data = read_snli(download_extract('SNLI', data_dir='sample'), is_train=False, limit=2)
+    >>> len(data), len(data[0]), data.split
+    (3, 2, 'test')
+    """
+    split = _choose_split(is_train, split)
+    _check_limits(limit, max_skipped)
+    path = os.path.join(data_dir, f'snli_1.0_{split}.txt')
+    premises, hypotheses, labels = [], [], []
+    skipped, malformed, number = defaultdict(list), [], 1
+    with _open(path) as file:
+        _check_header(file.readline(), path)
+        for number, line in enumerate(file, 2):
+            try:
+                label, premise, hypothesis = _parse_row(line)
+            except _BadRow as bad:
+                skipped[bad.reason].append(number)
+                if bad.reason in (_NO_LABEL, _BLANK):
+                    continue
+                malformed.append((number, bad))
+                if not max_skipped:
+                    break
+                continue
+            premises.append(premise)
+            hypotheses.append(hypothesis)
+            labels.append(label)
+            if len(labels) == limit:
+                break
+    if len(malformed) > max_skipped * (number - 1):
+        raise _too_many(path, malformed, max_skipped)
+    if not labels:
+        raise DataError(
+            'no row has a gold label',
+            where=path,
+            found=f'{number - 1} rows',
+            allowed=', '.join(LABELS),
+            remedy='use a file with at least one labelled pair',
+        )
+    counts = {reason: (len(lines), lines[:_FIRST_LINES]) for reason, lines in skipped.items()}
+    return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=counts)
+
+
+def _choose_split(is_train, split):
+    if split is None and is_train is not None:
+        split = 'train' if is_train else 'test'
+    if split not in ('train', 'dev', 'test'):
+        raise SettingsError(
+            'there is no such split',
+            found=split,
+            allowed='train, dev, test',
+            remedy="say is_train=True or False, or split='dev'",
+        )
+    return split
+
+
+def _check_limits(limit, max_skipped):
+    if limit is not None and limit < 1:
+        raise SettingsError(
+            'nothing would be read',
+            where='limit',
+            found=limit,
+            allowed='a whole number from 1, or None for all',
+            remedy='raise the limit',
+        )
+    if not 0 <= max_skipped <= 1:
+        raise SettingsError(
+            'the share of malformed rows is no share',
+            where='max_skipped',
+            found=max_skipped,
+            allowed='0 to 1',
+            remedy='0.01 tolerates one row in a hundred',
+        )
+
+
+def _open(path):
+    """Open for reading bytes, with our own errors for what is not a file with something in it."""
+    try:
+        file = open(path, 'rb')  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise DataError(
+            'the file cannot be read',
+            where=str(path),
+            found=error.strerror,
+            remedy='name a folder that holds this file, or a file that may be read',
+        ) from error
+    if os.fstat(file.fileno()).st_size == 0 and os.path.isfile(path):
+        file.close()
+        raise DataError(
+            'the file is empty',
+            where=str(path),
+            remedy='copy or unpack it again',
+        )
+    return file
+
+
+def _decode(line):
+    """One line of UTF-8 as text, without its end (\\n or \\r\\n)."""
+    try:
+        return line.decode('utf-8').rstrip('\r\n')
+    except UnicodeDecodeError as error:
+        start = max(0, error.start - 20)
+        raise _BadRow(
+            'not UTF-8',
+            line[start : error.start + 20],
+            'UTF-8 text',
+            'save the file as UTF-8',
+        ) from error
+
+
+def _check_header(line, path):
+    try:
+        names = tuple(_decode(line).lstrip('\ufeff').split('\t'))
+    except _BadRow as bad:
+        raise _as_error(path, 1, bad) from bad
+    if names[:3] != _HEADER or len(names) != _COLUMNS:
+        raise DataError(
+            'the first line is not the header of SNLI',
+            where=f'{path}, line 1',
+            found=' '.join(names)[:100],
+            allowed=f'{_COLUMNS} tab-separated names that begin with {" ".join(_HEADER)}',
+            remedy='use the .txt files of the SNLI archive as they are',
+        )
+
+
+def _parse_row(line):
+    """(label id, premise, hypothesis) of one row, or _BadRow."""
+    line = _decode(line)
+    # Quotes are plain characters in these files: a csv reader would swallow tabs and lines.
+    if line.count('\t') != _COLUMNS - 1:
+        if not line.strip():
+            raise _BadRow(_BLANK, line, None, None)
+        raise _BadRow(
+            'wrong column count',
+            line.count('\t') + 1,
+            f'{_COLUMNS} tab-separated columns',
+            'correct or delete the line, or tolerate a share of such rows with max_skipped',
+        )
+    gold, premise, hypothesis, _ = line.split('\t', 3)
+    label = _LABEL_IDS.get(gold)
+    if label is None:
+        if gold == '-':
+            raise _BadRow(_NO_LABEL, gold, None, None)
+        raise _BadRow(
+            'unknown label',
+            gold,
+            ', '.join([*LABELS, '-']),
+            'correct the spelling, or tolerate a share of such rows with max_skipped',
+        )
+    premise, hypothesis = _without_brackets(premise), _without_brackets(hypothesis)
+    if not premise or not hypothesis:
+        raise _BadRow(
+            'empty sentence',
+            f'premise {premise!r}, hypothesis {hypothesis!r}',
+            'at least one word in sentence1_binary_parse and in sentence2_binary_parse',
+            'complete or delete the line, or tolerate a share of such rows with max_skipped',
+        )
+    return label, premise, hypothesis
+
+
+def _without_brackets(parse):
+    """The words of a parse, a blank between them: '( ( Two women ) smile )' → 'Two women smile'."""
+    return ' '.join(parse.replace('(', '').replace(')', '').split())
+
+
+def _as_error(path, number, bad):
+    return DataError(
+        bad.reason,
+        where=f'{path}, line {number}',
+        found=bad.found,
+        allowed=bad.allowed,
+        remedy=bad.remedy,
+    )
+
+
+def _too_many(path, malformed, max_skipped):
+    """The first malformed row as an error; with a tolerance, how many there were is said too."""
+    number, bad = malformed[0]
+    error = _as_error(path, number, bad)
+    if max_skipped:
+        lines = ', '.join(str(number) for number, _ in malformed[:_FIRST_LINES])
+        error.problem = (
+            f'{len(malformed)} malformed rows (lines {lines}, …) are more than '
+            f'{max_skipped:.2%} of the file; the first: {bad.reason}'
+        )
+    return error
+
+
+def read_wiki(data_dir, split='train'):
+    """Read a split of WikiText-2: paragraphs, each a list of sentences (lower-case strings).
+
+    A line is a paragraph if it has ' . ' inside, and is cut there (chapter, section 'The Dataset
+    for Pretraining BERT'). The order is the file's; nothing is shuffled. Raises `DataError`.
+
+    >>> from bertnli.files import download_extract
+    >>> paragraphs = read_wiki(download_extract('wikitext-2', data_dir='sample'), 'valid')
+    >>> all(sentence == sentence.lower() for sentence in paragraphs[0])
+    True
+    """
+    if split not in ('train', 'valid', 'test'):
+        raise SettingsError(
+            'there is no such split',
+            found=split,
+            allowed='train, valid, test',
+            remedy="the chapter reads 'train'",
+        )
+    path = os.path.join(data_dir, f'wiki.{split}.tokens')
+    paragraphs = []
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            if b' . ' not in line:
+                continue
+            try:
+                text = _decode(line).lstrip('\ufeff')
+            except _BadRow as bad:
+                raise _as_error(path, number, bad) from bad
+            paragraphs.append(text.strip().lower().split(' . '))
+    if not paragraphs:
+        raise DataError(
+            'no line holds a sentence and what follows it',
+            where=path,
+            allowed="paragraphs, one a line, whose sentences end with ' . '",
+            remedy='use the .tokens files of the WikiText-2 archive as they are',
+        )
+    return paragraphs
+
+
+def read_pairs(path_or_file):
+    """Yield a `SentencePair` (without label) for each line `premise<TAB>hypothesis`.
+
+    Takes a path, '-' for standard input, or anything that yields lines (bytes or str). It holds
+    one line at a time. Raises `DataError` with the line number at the first malformed line.
+
+    >>> next(read_pairs(['A dog runs.\\tAn animal moves.\\n']))
+    SentencePair(premise='A dog runs.', hypothesis='An animal moves.', label=None)
+    """
+    if path_or_file == '-':
+        yield from _pairs(getattr(sys.stdin, 'buffer', sys.stdin), 'standard input')
+    elif isinstance(path_or_file, (str, os.PathLike)):
+        with _open(path_or_file) as file:
+            yield from _pairs(file, str(path_or_file))
+    else:
+        yield from _pairs(path_or_file, getattr(path_or_file, 'name', 'the lines given'))
+
+
+def _pairs(lines, name):
+    blank = None
+    for number, line in enumerate(lines, 1):
+        try:
+            text = _decode(line) if isinstance(line, bytes) else line.rstrip('\r\n')
+            if not text.strip():
+                # Blank lines may end a file, but inside it they would shift the answers.
+                blank = blank or number
+                continue
+            if blank:
+                number = blank
+                raise _BadRow('blank line', '', 'a pair on every line', 'delete the blank line')
+            yield _parse_pair(text.lstrip('\ufeff') if number == 1 else text)
+        except _BadRow as bad:
+            raise _as_error(name, number, bad) from bad
+
+
+def _parse_pair(text):
+    columns = [column.strip() for column in text.split('\t')]
+    if len(columns) != 2:
+        raise _BadRow(
+            'wrong column count',
+            text,
+            'two columns, premise and hypothesis, with one tab between them',
+            'separate the sentences by one tab',
+        )
+    if not all(columns):
+        raise _BadRow(
+            'empty sentence',
+            text,
+            'at least one word on each side of the tab',
+            'complete or delete the line',
+        )
+    return SentencePair(*columns)
