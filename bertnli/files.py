@@ -19,7 +19,7 @@ from .errors import DataError, SettingsError
 platformdirs = lazy.load('platformdirs')
 pooch = lazy.load('pooch')
 
-__all__ = ['REGISTRY', 'Corpus', 'Place', 'cache_dir', 'data_dir', 'download_extract', 'where']
+__all__ = ['REGISTRY', 'cache_dir', 'data_dir', 'download_extract', 'where']
 
 _LARGEST_MEMBER = 2**31  # bytes; the largest file we read has half a gigabyte
 _TIMEOUTS = (10, 60)  # seconds to connect, seconds of silence while reading

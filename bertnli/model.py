@@ -115,9 +115,7 @@ class BERTEncoder(nn.Block):
         self.segment_embedding = nn.Embedding(2, num_hiddens)
         self.blks = nn.Sequential()
         for _ in range(num_layers):
-            self.blks.add(
-                TransformerEncoderBlock(num_hiddens, ffn_num_hiddens, num_heads, dropout)
-            )
+            self.blks.add(TransformerEncoderBlock(num_hiddens, ffn_num_hiddens, num_heads, dropout))
         self.pos_embedding = self.params.get('pos_embedding', shape=(1, max_len, num_hiddens))
 
     def forward(self, tokens, segments, valid_lens):
@@ -220,9 +218,7 @@ class BERTModel(nn.Block):
     ):
         super().__init__()
         num_layers = num_blks if num_layers is None else num_layers
-        self.settings = ModelSettings(
-            num_hiddens, ffn_num_hiddens, num_heads, num_layers, dropout, max_len
-        )
+        self.settings = ModelSettings(num_hiddens, ffn_num_hiddens, num_heads, num_layers, dropout, max_len)
         self.encoder = BERTEncoder(
             vocab_size, num_hiddens, ffn_num_hiddens, num_heads, num_layers, dropout, max_len
         )

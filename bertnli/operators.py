@@ -44,9 +44,7 @@ def layer_norm(X, gamma, beta, eps=1e-5):
     # The two running averages are written by the operator and read by nobody.
     means, variances = np.zeros_like(zeros), np.zeros_like(zeros)
     rows = npx.batch_norm(rows, ones, zeros, means, variances, eps=eps, fix_gamma=True, axis=1)
-    scaled = npx.fully_connected(
-        rows, np.diag(gamma), beta, num_hidden=width, flatten=False
-    )  # (1, B * T, C)
+    scaled = npx.fully_connected(rows, np.diag(gamma), beta, num_hidden=width, flatten=False)  # (1, B * T, C)
     return scaled.reshape(X.shape)
 
 
@@ -81,9 +79,7 @@ def attend(qkv, lengths, num_heads, dropout):
     flat = qkv.as_nd_ndarray()
     scores = mx.nd.contrib.interleaved_matmul_selfatt_qk(flat, heads=num_heads)
     weights, dropped = _weights(scores.as_np_ndarray(), lengths, dropout)  # (B * H, T, T)
-    mixed = mx.nd.contrib.interleaved_matmul_selfatt_valatt(
-        flat, dropped.as_nd_ndarray(), heads=num_heads
-    )
+    mixed = mx.nd.contrib.interleaved_matmul_selfatt_valatt(flat, dropped.as_nd_ndarray(), heads=num_heads)
     return mixed.as_np_ndarray(), weights
 
 
@@ -93,13 +89,9 @@ def attend_from(queries, kv, lengths, num_heads, dropout):
     Returns `(K, B, C)` and the weights `(B * H, K, T)`.
     """
     flat = kv.as_nd_ndarray()
-    scores = mx.nd.contrib.interleaved_matmul_encdec_qk(
-        queries.as_nd_ndarray(), flat, heads=num_heads
-    )
+    scores = mx.nd.contrib.interleaved_matmul_encdec_qk(queries.as_nd_ndarray(), flat, heads=num_heads)
     weights, dropped = _weights(scores.as_np_ndarray(), lengths, dropout)  # (B * H, K, T)
-    mixed = mx.nd.contrib.interleaved_matmul_encdec_valatt(
-        flat, dropped.as_nd_ndarray(), heads=num_heads
-    )
+    mixed = mx.nd.contrib.interleaved_matmul_encdec_valatt(flat, dropped.as_nd_ndarray(), heads=num_heads)
     return mixed.as_np_ndarray(), weights
 
 

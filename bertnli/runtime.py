@@ -1,8 +1,8 @@
 """The only door to MXNet and d2l: everything that must happen before and right after their import.
 
 Importing this file prepares the process (threads, allocator, two names that newer Pythons and NumPys
-dropped), imports MXNet once and switches on its NumPy interface. d2l, which brings pandas and IPython
-along, is imported when somebody asks for it. What was done is told by `report()`; setting
+dropped), imports MXNet once and switches on its NumPy interface. d2l, which brings matplotlib and
+IPython along, is imported when somebody asks for it. What was done is told by `report()`; setting
 ``BERTNLI_TUNING=off`` leaves threads and allocator as MXNet would have them.
 """
 
@@ -18,9 +18,9 @@ import numpy
 
 from .errors import RuntimeMismatch
 
-__all__ = ['autograd', 'd2l', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
+__all__ = ['autograd', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc, <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
 _done = {}  # what was changed in this process, in words, for report()
 
 
@@ -28,7 +28,7 @@ def _check_platform():
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ('Linux', 'x86_64'):
         raise RuntimeMismatch(
-            'MXNet 1.9.1 has no build for this platform',
+            'bertnli runs where MXNet 1.9.1 does: on Linux with an x86-64 processor',
             found=f'{system} {machine}',
             allowed='Linux x86_64',
             remedy='use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab',
@@ -52,16 +52,10 @@ def _set_allocator():
     except (OSError, AttributeError):  # another C library: nothing to set
         _done['allocator'] = 'unchanged (no mallopt here)'
         return
-    # subtle: the largest threshold that mallopt accepts is 2**31 - 1, a C int.
-    large = 2**31 - 1
+    # subtle: a high threshold for mapping would be refused by older versions of glibc; no mapping is not.
     # One arena: the arenas of other threads are heaps of 64 MiB, too small for a batch of word scores.
-    accepted = all(
-        [
-            mallopt(_M_MMAP_THRESHOLD, large),
-            mallopt(_M_TRIM_THRESHOLD, large),
-            mallopt(_M_ARENA_MAX, 1),
-        ]
-    )
+    wanted = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
+    accepted = min(mallopt(name, value) for name, value in wanted.items()) == 1
     _done['allocator'] = 'large arrays kept in the process' if accepted else 'unchanged (refused)'
 
 
@@ -75,7 +69,8 @@ def _known_processor():
     """
     name = _openblas_family(_cpu_flags())
     if 'OPENBLAS_CORETYPE' in os.environ or name is None:
-        _done['openblas'] = f'kernels {os.environ.get("OPENBLAS_CORETYPE", "of its own choice")}'
+        found = os.environ.get('OPENBLAS_CORETYPE')
+        _done['openblas'] = f'kernels {found}, as found' if found else 'kernels of its own choice'
         yield
         return
     os.environ['OPENBLAS_CORETYPE'] = name
@@ -139,6 +134,8 @@ _check_platform()
 if os.environ.get('BERTNLI_TUNING', 'on') != 'off':
     _set_threads()
     _set_allocator()
+else:
+    _done['threads'] = _done['allocator'] = 'unchanged (BERTNLI_TUNING=off)'
 _restore_names()
 with _known_processor():
     mx = _import_mxnet()

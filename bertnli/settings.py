@@ -10,15 +10,13 @@ from typing import Optional
 
 from .errors import SettingsError
 
-__all__ = ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'PretrainSettings', 'Preset', 'changed']
+__all__ = ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings', 'changed']
 
 
 def _check(name, value, kind, low=None, high=None, open_low=False):
     """One value against its type and interval; bool is no number here."""
     interval = f'{"(" if open_low else "["}{low}, {"∞" if high is None else high}]'
-    right_kind = (
-        isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-    )
+    right_kind = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     if right_kind and math.isfinite(value):
         above = low is None or value > low or (value == low and not open_low)
         if above and (high is None or value <= high):
@@ -171,8 +169,6 @@ PRESETS = {
     'demo': Preset(
         ModelSettings(dropout=0.1),
         PretrainSettings(batch_size=64, num_steps=300, max_len=64, warmup=0.1, decay=True, min_freq=2),
-        FinetuneSettings(
-            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.1, decay=True, num_epochs=6
-        ),
+        FinetuneSettings(batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.1, decay=True, num_epochs=6),
     ),
 }

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 from .errors import DataError, SettingsError
 
-__all__ = ['LABELS', 'SNLIData', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki']
+__all__ = ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki']
 
 # The index is the label's number, in the chapter's order. Other libraries use other orders.
 LABELS = ('entailment', 'contradiction', 'neutral')

@@ -1,0 +1,50 @@
+# The front door: each target works on a fresh clone with only Python, make and a package index.
+# Say `make demo PYTHON=/path/to/python` to choose the Python of a new environment,
+# and `make demo ARGS='--data DIR'` to hand arguments on.
+
+VENV := .venv
+PYTHON :=
+ARGS :=
+MARKS := not (slow or network or gpu or browser)
+
+RUN := $(VENV)/bin/python -m
+INSTALLED := $(VENV)/installed
+
+.PHONY: help demo test test-all notebook clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target does; do \
+		printf '  make %-10s %s\n' "$$target" "$$does"; done
+
+demo: $(INSTALLED)  ## pretrain, fine-tune and judge a small BERT on the embedded sample (about three minutes)
+	$(RUN) bertnli demo $(ARGS)
+
+test: $(INSTALLED)  ## lint, format, doctests and every quick test
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) pytest -m '$(MARKS)' $(ARGS)
+
+test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pythons of this machine
+	$(MAKE) test MARKS='not (network or gpu or browser)'
+	@own=$$($(VENV)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	sh .ci/pythons | while read -r version python; do \
+		test "$$version" = "$$own" || \
+			$(MAKE) test VENV=".venv-$$version" PYTHON="$$python" </dev/null || exit 1; \
+	done
+
+notebook: $(INSTALLED)  ## open the chapter in JupyterLab
+	$(RUN) jupyterlab notebooks/natural-language-inference-bert.ipynb $(ARGS)
+
+clean:  ## remove environments and caches (what you trained, in runs/, stays)
+	rm -rf .venv .venv-* build dist .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# subtle: pip is renewed first, because the one that Python 3.9 brings along never ends its search.
+$(INSTALLED): pyproject.toml
+	@found=$$(sh .ci/pythons $(PYTHON)) && python=$$(echo "$$found" | sed -n '1s/^[^ ]* //p') && \
+	echo "Installing into $(VENV) with $$python: a minute or two, about 1 GB on disk." && \
+	{ test -x $(VENV)/bin/python || "$$python" -m venv $(VENV); }
+	$(RUN) pip install --quiet --upgrade pip
+	$(RUN) pip install --editable '.[test]'
+	@touch $@

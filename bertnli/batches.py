@@ -1,0 +1,201 @@
+"""Minibatches of similar length: whose inputs are equally long, who pads nothing.
+
+`length_grouped` orders an epoch, `Batches` delivers it as MXNet arrays padded to the longest input
+of each batch, and the two `load_data_` functions prepare the chapter's corpora for training. What
+an example is, datasets.py knows.
+
+Shapes: B examples in the batch, T words in the longest input, P hidden words in the richest input.
+"""
+
+import os
+from typing import NamedTuple
+
+import numpy as onp
+
+from .datasets import SNLIBERTDataset, WikiTextDataset
+from .errors import SettingsError
+from .files import download_extract
+from .runtime import np
+from .tokens import Vocab
+
+__all__ = ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki']
+
+_WINDOW = 100  # batches that are sorted together: enough to be alike, few enough to be mixed
+
+
+def length_grouped(lengths, batch_size, *, seed, epoch, window=_WINDOW):
+    """An epoch's batches as index arrays: similar lengths together, everything else by chance.
+
+    All examples are shuffled and cut into windows of `window` batches; each window is sorted by
+    length and cut into batches; the batches are shuffled. Every example occurs once, an example
+    meets others each epoch, and the order is a function of `seed` and `epoch` alone. One batch,
+    not necessarily the last, is smaller if the numbers do not divide.
+
+    >>> [batch.tolist() for batch in length_grouped([3, 9, 3, 9], 2, seed=0, epoch=0)]
+    [[1, 3], [2, 0]]
+    """
+    lengths = onp.asarray(lengths)
+    rng = onp.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), batch_size * window):
+        part = order[start : start + batch_size * window]
+        # A stable sort keeps the random order among equal lengths.
+        part = part[onp.argsort(lengths[part], kind='stable')]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class Batches:
+    """An epoch of batches each time it is iterated; what `train_iter` is in this library.
+
+    Yields what `dataset.batch` returns, as MXNet arrays. The first iteration is epoch 0, the next
+    epoch 1, and so on; set `epoch` and `start` (a batch number) to continue elsewhere. With
+    `shuffle=False` the order is always by length; `order()` tells which rows each batch holds, so
+    that results can be put back. Random numbers are a function of `seed`, epoch and batch number.
+    """
+
+    def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
+        if not 1 <= batch_size <= len(dataset):
+            raise SettingsError(
+                'the batch is larger than the data' if batch_size > 0 else 'a batch holds nothing',
+                where='batch_size',
+                found=batch_size,
+                allowed=f'1 to {len(dataset)}, the number of examples',
+                remedy='choose a smaller batch, or read more data',
+            )
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        self.seed, self.epoch, self.start, self.window = seed, epoch, start, window
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.batch_size)
+
+    def order(self, epoch=None):
+        """The rows of each batch of an epoch (by default of the next one), as index arrays."""
+        if self.shuffle:
+            epoch = self.epoch if epoch is None else epoch
+            return length_grouped(
+                self.dataset.lengths,
+                self.batch_size,
+                seed=self.seed,
+                epoch=epoch,
+                window=self.window,
+            )
+        rows = onp.argsort(self.dataset.lengths, kind='stable')
+        return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+
+    def __iter__(self):
+        # Taken at once, not at the first batch: two iterators made in a row are two epochs.
+        epoch, start = self.epoch, self.start
+        self.epoch, self.start = epoch + 1, 0
+        return self._deliver(self.order(epoch), epoch, start)
+
+    def _deliver(self, order, epoch, start):
+        for number in range(start, len(order)):
+            rng = onp.random.default_rng([self.seed, epoch, number])
+            yield _to_mxnet(self.dataset.batch(order[number], rng))
+
+
+def _to_mxnet(arrays):
+    if isinstance(arrays, tuple):
+        return tuple(_to_mxnet(array) for array in arrays)
+    return np.array(arrays, dtype=arrays.dtype)
+
+
+def get_dataloader_workers():
+    """How many processes gluon's DataLoader may start: d2l's four, or fewer on a smaller machine.
+
+    Only readers who build a DataLoader themselves need it; `Batches` works in this process.
+
+    >>> 1 <= get_dataloader_workers() <= 4
+    True
+    """
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def load_data_wiki(
+    batch_size,
+    max_len,
+    *,
+    data_dir=None,
+    split='train',
+    vocab=None,
+    min_freq=5,
+    seed=0,
+    progress=False,
+    cache=True,
+):
+    """WikiText-2 for pretraining: (train_iter, vocab), as in the chapter.
+
+    Each batch is (tokens_X, segments_X, valid_lens_x, pred_positions_X, mlm_weights_X, mlm_Y,
+    nsp_y): (B, T), (B, T), (B,), three times (B, P), (B,). Masks are fresh in each epoch.
+    `data_dir` is what files.data_dir accepts.
+    """
+    folder = download_extract('wikitext-2', data_dir=data_dir)
+    dataset = WikiTextDataset.from_folder(
+        folder,
+        max_len,
+        split=split,
+        vocab=vocab,
+        min_freq=min_freq,
+        seed=seed,
+        progress=progress,
+        cache=cache,
+    )
+    return Batches(dataset, batch_size, seed=seed), dataset.vocab
+
+
+class SNLIBatches(NamedTuple):
+    """The three splits of SNLI as batches, and the vocabulary they are numbered with."""
+
+    train_iter: Batches
+    dev_iter: Batches
+    test_iter: Batches
+    vocab: Vocab
+
+
+def load_data_snli(
+    batch_size,
+    max_len,
+    vocab,
+    *,
+    data_dir=None,
+    limit=None,
+    strategy='longest',
+    max_skipped=0.0,
+    seed=0,
+    num_workers=None,
+    progress=False,
+    cache=True,
+):
+    """SNLI for BERT: (train_iter, dev_iter, test_iter, vocab).
+
+    Each batch is ((tokens, segments, valid_lens), labels): (B, T), (B, T), (B,) and (B,). Dev and
+    test are not shuffled and take at most `batch_size` examples at once; `limit` restricts the
+    training pairs. `vocab` is the vocabulary of pretraining, `data_dir` what files.data_dir
+    accepts.
+    """
+    folder = download_extract('SNLI', data_dir=data_dir)
+
+    def load(split):
+        return SNLIBERTDataset.from_folder(
+            folder,
+            split,
+            max_len,
+            vocab,
+            limit=limit if split == 'train' else None,
+            max_skipped=max_skipped,
+            strategy=strategy,
+            num_workers=num_workers,
+            progress=progress,
+            cache=cache,
+        )
+
+    train_iter = Batches(load('train'), batch_size, seed=seed)
+    dev, test = load('dev'), load('test')
+    return SNLIBatches(
+        train_iter,
+        Batches(dev, min(batch_size, len(dev)), shuffle=False),
+        Batches(test, min(batch_size, len(test)), shuffle=False),
+        vocab,
+    )

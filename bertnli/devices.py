@@ -1,0 +1,90 @@
+"""Choose devices and split a batch over them.
+
+A device is an `mxnet.Context`. Nothing here trains: the trainings receive a list of devices and a function
+that splits.
+"""
+
+import re
+
+from .errors import SettingsError
+from .runtime import mx
+
+__all__ = ['cpu_devices', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus']
+
+
+def try_all_gpus():
+    """All GPUs of this machine, or `[cpu(0)]` if there is none (chapter section 6.7).
+
+    d2l 1.0.3 returns an empty list there, and the chapter stops.
+
+    >>> len(try_all_gpus()) >= 1
+    True
+    """
+    return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
+
+
+def cpu_devices(count):
+    """`count` devices on the processor, to watch data parallelism where no GPU is.
+
+    They have their own copies of the weights but share the processor: they teach, they do not speed up.
+
+    >>> cpu_devices(2)
+    [cpu(0), cpu(1)]
+    """
+    if not isinstance(count, int) or count < 1:
+        raise SettingsError(
+            'the number of devices is not usable', found=count, allowed='a whole number from 1'
+        )
+    return [mx.cpu(i) for i in range(count)]
+
+
+def parse_devices(text):
+    """Devices from a word of the command line: `gpu`, `gpu:0,1`, `cpu` or `cpu:2`; None chooses.
+
+    >>> parse_devices('cpu:2')
+    [cpu(0), cpu(1)]
+    """
+    if text is None:
+        return try_all_gpus()
+    match = re.fullmatch(r'(cpu)(?::(\d+))?|(gpu)(?::(\d+(?:,\d+)*))?', text.strip().lower())
+    if not match:
+        raise SettingsError('the devices cannot be read', found=text, allowed='gpu, gpu:0,1, cpu or cpu:2')
+    if match[1]:
+        return cpu_devices(int(match[2] or 1))
+    present = mx.context.num_gpus()
+    wanted = [int(i) for i in match[4].split(',')] if match[4] else list(range(present))
+    if not wanted or max(wanted) >= present or len(set(wanted)) < len(wanted):
+        raise SettingsError(
+            'these GPUs cannot be used',
+            found=text,
+            allowed=f'different numbers below {present}' if present else 'cpu (MXNet sees no GPU)',
+            remedy='run `bertnli doctor` to see what MXNet finds',
+        )
+    return [mx.gpu(i) for i in wanted]
+
+
+def split_batch_multi_inputs(X, y, devices):
+    """Split several inputs and the labels over devices (chapter section 16.5).
+
+    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`. Returns two lists with one entry a device: tuples of
+    input shards, and label shards. Shards differ by at most one example; when there are fewer examples than
+    devices, the last devices get none and the lists are shorter.
+
+    >>> from bertnli.runtime import np
+    >>> X, y = split_batch_multi_inputs([np.arange(3), np.arange(3)], np.arange(3), cpu_devices(2))
+    >>> [[len(x) for x in shard] for shard in X], [shard.ctx for shard in y]
+    ([[2, 2], [1, 1]], [cpu(0), cpu(1)])
+    """
+    devices = list(devices)[: max(1, len(y))]
+    shares = [_shares(x, devices) for x in X]
+    return list(zip(*shares)), _shares(y, devices)
+
+
+def _shares(array, devices):
+    """Contiguous shards whose sizes differ by at most one, the larger first."""
+    if len(devices) == 1:
+        return [array.as_in_ctx(devices[0])]
+    size, extra = divmod(len(array), len(devices))
+    ends = [size * (i + 1) + min(i + 1, extra) for i in range(len(devices))]
+    starts = [0, *ends[:-1]]
+    return [array[start:end].as_in_ctx(device) for start, end, device in zip(starts, ends, devices)]

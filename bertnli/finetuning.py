@@ -1,0 +1,177 @@
+"""Teach a pretrained BERT the three labels, on one device or several.
+
+`train_ch13` is the chapter's loop with the chapter's signature; `train_nli` is ours, with a schedule and a
+choice of the best epoch by the dev split. Both take the same step.
+
+Source: Devlin et al. 2019, section 4.1; Dive into Deep Learning, sections 13.6 and 16.7.
+"""
+
+import dataclasses
+import functools
+import itertools
+
+from tqdm.auto import tqdm
+
+from .devices import split_batch_multi_inputs, try_all_gpus
+from .errors import SettingsError
+from .metrics import Tally, correct, evaluate_accuracy_gpus
+from .runtime import autograd, gluon, np
+from .settings import FinetuneSettings
+from .training import (
+    Clock,
+    Updater,
+    check_finite,
+    check_steps,
+    seed_step,
+    trained_parameters,
+)
+
+__all__ = ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli']
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneResult:
+    """How a fine-tuning ended; the network holds the weights of `best_epoch` (counted from 1)."""
+
+    dev_accuracy: float
+    best_epoch: int
+    train_loss: float
+    train_accuracy: float
+    examples_per_second: float
+    seconds: float
+
+
+def _forward_backward(net, features, labels, loss, devices, split_f):
+    """Losses and hits of every device, backward passes begun; nothing is waited for."""
+    X_shards, y_shards = split_f(features, labels, devices)
+    with autograd.record():
+        scores = [net(X) for X in X_shards]
+        losses = [loss(Y_hat, y) for Y_hat, y in zip(scores, y_shards)]
+        # A device without an example still takes part, with a gradient of zero: its copy of the weights
+        # must make the same update as the others'.
+        idle = [
+            loss(net([x.as_in_ctx(device) for x in X_shards[0]]), y_shards[0].as_in_ctx(device)) * 0
+            for device in devices[len(X_shards) :]
+        ]
+    autograd.backward(losses + idle)
+    return [one.sum() for one in losses], [correct(s, y) for s, y in zip(scores, y_shards)]
+
+
+def train_batch_ch13(net, features, labels, loss, trainer, devices, split_f=split_batch_multi_inputs):
+    """One step of the chapter's loop; returns the sums of losses and of right answers (section 13.1)."""
+    losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
+    trainer.step(len(labels), ignore_stale_grad=True)
+    return sum(one.item() for one in losses), sum(one.item() for one in hits)
+
+
+def train_ch13(
+    net,
+    train_iter,
+    test_iter,
+    loss,
+    trainer,
+    num_epochs,
+    devices=None,
+    split_f=split_batch_multi_inputs,
+    *,
+    on_log=None,
+    progress=True,
+):
+    """Train on all devices with the caller's loss and trainer, as the chapter does (section 13.1).
+
+    Both iterators yield `(features, labels)`. `on_log` receives records with `epoch`, `train_loss`,
+    `train_acc` and, after each epoch, `test_acc`. Prints the chapter's two lines; returns nothing.
+    """
+    check_steps(num_epochs)
+    devices = devices or try_all_gpus()
+    clock = Clock()
+
+    def update(size):
+        # The pretraining heads get no gradient when BERT is fine-tuned: theirs may be stale.
+        trainer.step(size, ignore_stale_grad=True)
+
+    for epoch in range(num_epochs):
+        step = functools.partial(_step, net, loss, devices, split_f, update)
+        means = _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress)
+        test_acc = evaluate_accuracy_gpus(net, test_iter, split_f)
+        if on_log:
+            on_log({'epoch': epoch + 1, **means, 'test_acc': test_acc})
+    print(f'loss {means["train_loss"]:.3f}, train acc {means["train_acc"]:.3f}, test acc {test_acc:.3f}')
+    print(f'{clock.rate():.1f} examples/sec on {devices}')
+
+
+def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, on_log=None, progress=True):
+    """Fine-tune a `BERTClassifier` and keep the weights of the epoch that is best on the dev split.
+
+    Both iterators yield `((tokens, segments, valid_lens), labels)`. `on_log` receives records with `epoch`,
+    `train_loss`, `train_acc`, `learning_rate` and, after each epoch, `dev_acc`. Returns a `FinetuneResult`.
+    Only the encoder and the head are trained; the test split is never seen here.
+
+    Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite.
+    """
+    settings = settings or FinetuneSettings()
+    devices = devices or try_all_gpus()
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    parameters = trained_parameters(net)
+    num_steps = len(train_iter) * settings.num_epochs
+    updater = Updater(parameters, settings, num_steps)
+    numbers, clock, best = itertools.count(), Clock(), (-1.0, 0, {})
+    seed_step(settings.seed, 0)
+
+    def update(size):
+        number = next(numbers)
+        updater.step(number, size)
+        seed_step(settings.seed, number + 1)  # for the step that follows
+
+    for epoch in range(settings.num_epochs):
+        step = functools.partial(_step, net, loss, devices, split_batch_multi_inputs, update)
+        means = _train_epoch(step, train_iter, epoch, settings.num_epochs, clock, on_log, progress)
+        dev_acc = evaluate_accuracy_gpus(net, dev_iter)
+        if on_log:
+            on_log({'epoch': epoch + 1, **means, 'dev_acc': dev_acc})
+        if dev_acc > best[0]:
+            weights = {name: p.list_data()[0].asnumpy() for name, p in parameters.items()}
+            best = dev_acc, epoch + 1, weights
+    for name, weight in best[2].items():
+        parameters[name].set_data(np.array(weight))
+    return FinetuneResult(
+        dev_accuracy=best[0],
+        best_epoch=best[1],
+        train_loss=means['train_loss'],
+        train_accuracy=means['train_acc'],
+        examples_per_second=clock.rate(),
+        seconds=clock.seconds,
+    )
+
+
+def _step(net, loss, devices, split_f, update, features, labels):
+    losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
+    update(len(labels))
+    return losses, hits
+
+
+def _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress):
+    """One pass over the data; returns the mean loss and accuracy, and logs them at each fifth of the way."""
+    tally, num_batches = Tally(), len(train_iter)
+    if not num_batches:
+        raise SettingsError('there is nothing to train on', found='an iterator without batches')
+    # subtle: below five batches the chapter divides by zero here.
+    interval = max(1, num_batches // 5)
+    bar = tqdm(train_iter, desc=f'epoch {epoch + 1}/{num_epochs}', unit='batch', disable=not progress)
+    with clock:
+        for i, (features, labels) in enumerate(bar):
+            losses, hits = step(features, labels)
+            for one_loss, one_hit in zip(losses, hits):
+                tally.add(loss=one_loss, hits=one_hit)
+            tally.add(examples=len(labels))
+            clock.tick(losses, len(labels))
+            if (i + 1) % interval == 0 or i + 1 == num_batches:
+                means = {
+                    'train_loss': tally.mean('loss', 'examples'),
+                    'train_acc': tally.mean('hits', 'examples'),
+                }
+                check_finite('training loss', means['train_loss'], epoch * num_batches + i)
+                bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
+                if on_log and i + 1 < num_batches:
+                    on_log({'epoch': epoch + (i + 1) / num_batches, **means})
+    return means

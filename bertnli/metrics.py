@@ -1,0 +1,71 @@
+"""Count right answers: sum counts, divide once, and read the sums only when somebody wants to see them.
+
+Reading a number from MXNet waits for everything before it. A tally therefore keeps what it is given as
+arrays on their devices, and fetches them when a mean is asked for.
+"""
+
+from .devices import split_batch_multi_inputs
+from .errors import SettingsError
+from .runtime import autograd
+
+__all__ = ['Tally', 'correct', 'evaluate_accuracy_gpus']
+
+
+class Tally:
+    """Named sums of numbers and of one-element arrays.
+
+    >>> tally = Tally()
+    >>> tally.add(loss=np.array(3.0), examples=2)
+    >>> tally.add(loss=1.0, examples=2)
+    >>> tally.mean('loss', 'examples')
+    1.0
+    """
+
+    def __init__(self):
+        self._sums, self._waiting = {}, []
+
+    def add(self, **values):
+        """Add to the sums of these names; arrays are not waited for."""
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                self._sums[name] = self._sums.get(name, 0) + value
+            else:
+                self._waiting.append((name, value))
+
+    def __getitem__(self, name):
+        waiting, self._waiting = self._waiting, []
+        for key, array in waiting:
+            self._sums[key] = self._sums.get(key, 0) + float(array.item())
+        return self._sums[name]
+
+    def mean(self, name, by):
+        """One sum divided by another; `nan` if nothing was counted."""
+        return self[name] / self[by] if self[by] else float('nan')
+
+
+def correct(scores, labels):
+    """How many rows of `scores` `(B, classes)` are highest at `labels` `(B,)`, as an array of one element.
+
+    >>> correct(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])).item()
+    1.0
+    """
+    return (scores.argmax(axis=1).astype('int32') == labels.astype('int32')).astype('float32').sum()
+
+
+def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs):
+    """The share of right answers over a data set, on the devices that hold the network (section 13.6).
+
+    `data_iter` yields `(features, labels)`. Raises `SettingsError` if it yields nothing.
+    """
+    devices = next(iter(net.collect_params().values())).list_ctx()
+    tally = Tally()
+    for features, labels in data_iter:
+        X_shards, y_shards = split_f(features, labels, devices)
+        with autograd.predict_mode():
+            hits = [correct(net(X), y) for X, y in zip(X_shards, y_shards)]
+        for hit in hits:
+            tally.add(hits=hit)
+        tally.add(examples=len(labels))
+    if not tally.mean('examples', 'examples') == 1:
+        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
+    return tally.mean('hits', 'examples')

@@ -1,0 +1,150 @@
+"""Ask a trained network: two sentences to a label, a sentence with a gap to words.
+
+Sentences may be raw, as a reader types them, or lists of words that were split already; raw ones are split
+as SNLI's files are. Nothing here trains.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as onp
+
+from .errors import DataError
+from .examples import PairTable, get_tokens_and_segments, join_pairs
+from .runtime import autograd, np, npx
+from .text import LABELS, SentencePair
+from .tokens import require_special, words
+
+__all__ = ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli']
+
+
+class Prediction(NamedTuple):
+    """The most probable label, and the probabilities of all three in the order of `LABELS`."""
+
+    label: str
+    probabilities: tuple
+
+    def __str__(self):
+        shares = ', '.join(f'{name} {p:.3f}' for name, p in zip(LABELS, self.probabilities))
+        return f'{self.label} ({shares})'
+
+
+class Guess(NamedTuple):
+    """A word for the gap, and its probability."""
+
+    word: str
+    probability: float
+
+
+def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
+    """What follows from the premise for the hypothesis? Returns a `Prediction`.
+
+    Raises `DataError` if a sentence has no words.
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    >>> net.initialize()
+    >>> len(predict_snli(net, vocab, 'A dog runs.', ['a', 'dog']).probabilities)
+    3
+    """
+    pair = SentencePair(premise, hypothesis, None)
+    return next(predict_pairs(net, vocab, [pair], max_len=max_len))
+
+
+def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None):
+    """A `Prediction` for each `SentencePair` of a stream, in its order and in constant memory.
+
+    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones.
+    """
+    device = (devices or next(iter(net.collect_params().values())).list_ctx())[0]
+    require_special(vocab)
+    pairs = iter(pairs)
+    while True:
+        window = list(itertools.islice(pairs, 16 * batch_size))
+        if not window:
+            return
+        yield from _predict_window(net, vocab, window, batch_size, max_len, device)
+
+
+def _predict_window(net, vocab, pairs, batch_size, max_len, device):
+    """Predictions for a list of pairs, worked on in batches of similar length."""
+    special = require_special(vocab)
+    table = _pair_table(pairs, vocab).shortened(max_len)
+    order = onp.argsort(table.valid_lens, kind='stable')
+    waiting = []
+    with autograd.predict_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
+            waiting.append((rows, npx.softmax(net(inputs))))
+    probabilities = onp.empty((len(pairs), len(LABELS)), 'float32')
+    for rows, scores in waiting:
+        probabilities[rows] = scores.asnumpy()
+    for row in probabilities.tolist():
+        yield Prediction(LABELS[row.index(max(row))], tuple(row))
+
+
+def _pair_table(pairs, vocab):
+    """The numbers of all words of some pairs, without padding."""
+    sentences = [_words(sentence) for pair in pairs for sentence in pair[:2]]
+    for number, tokens in enumerate(sentences):
+        if not tokens:
+            raise DataError(
+                'a sentence has no words',
+                where=f'pair {number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
+                found=pairs[number // 2][number % 2],
+                remedy='write a sentence',
+            )
+    lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
+    flat = onp.array(
+        [vocab.token_to_idx.get(word, vocab.unk) for tokens in sentences for word in tokens], 'int32'
+    )
+    starts = onp.cumsum(lengths) - lengths
+    return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))
+
+
+def _words(sentence):
+    """A raw sentence split as SNLI's files are; a list of words only lower-cased."""
+    return words(sentence) if isinstance(sentence, str) else [word.lower() for word in sentence]
+
+
+def fill_mask(bert, vocab, sentence, top=5):
+    """The most probable words for each `<mask>` of a sentence: a list of `Guess` for each gap.
+
+    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap.
+
+    >>> from bertnli import BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> bert = BERTModel(len(vocab), 4, 4, 2, 1, 0)
+    >>> bert.initialize()
+    >>> [len(guesses) for guesses in fill_mask(bert, vocab, 'a <mask> runs', top=2)]
+    [2]
+    """
+    require_special(vocab)
+    # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
+    parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
+    tokens = _words(parts[0])
+    for part in parts[1:]:
+        tokens += ['<mask>', *_words(part)]
+    tokens, segments = get_tokens_and_segments(tokens)
+    gaps = [i for i, word in enumerate(tokens) if word == '<mask>']
+    if not gaps:
+        raise DataError(
+            'the sentence has no gap', found=sentence, allowed='at least one <mask>', remedy='write <mask>'
+        )
+    device = next(iter(bert.collect_params().values())).list_ctx()[0]
+    inputs = [
+        np.array([numbers], dtype='int32', ctx=device)
+        for numbers in (vocab[tokens], segments, [len(tokens)], gaps)
+    ]
+    inputs[2] = inputs[2].reshape(-1)
+    with autograd.predict_mode():
+        probabilities = npx.softmax(bert(*inputs)[1])[0].asnumpy()  # (gaps, V)
+    # A gap is never a special word.
+    probabilities[:, [vocab.unk, *require_special(vocab)]] = 0
+    best = onp.argsort(-probabilities, axis=1)[:, :top]
+    return [
+        [Guess(vocab.to_tokens(int(i)), float(row[i])) for i in places]
+        for row, places in zip(probabilities, best)
+    ]

@@ -1,0 +1,158 @@
+"""Teach BERT to fill gaps and to tell which sentence follows: masked words and next sentences.
+
+Legend: B examples in the batch, T tokens in the longest of them, C `num_hiddens`, V vocabulary size,
+P predicted positions, M real masked words of the batch.
+
+Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
+"""
+
+import dataclasses
+
+import numpy as onp
+from tqdm.auto import tqdm
+
+from .devices import split_batch_multi_inputs, try_all_gpus
+from .errors import SettingsError
+from .metrics import Tally
+from .model import BERTModel
+from .runtime import autograd, gluon, np, npx
+from .settings import PretrainSettings
+from .training import Clock, Updater, check_finite, check_steps, seed_step
+
+__all__ = ['PretrainResult', 'train_bert']
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainResult:
+    """How a pretraining ended: mean losses (nats) since the last log point, speed and duration."""
+
+    mlm_loss: float
+    nsp_loss: float
+    pairs_per_second: float
+    seconds: float
+
+
+def train_bert(
+    train_iter,
+    net,
+    loss,
+    vocab_size,
+    devices=None,
+    log_interval=20,
+    num_steps=None,
+    *,
+    settings=None,
+    on_log=None,
+    progress=True,
+):
+    """Pretrain `net` for `num_steps` batches, beginning the data again as often as needed (section 15.10).
+
+    `train_iter` yields the chapter's seven arrays `(tokens, segments, valid_lens, pred_positions,
+    mlm_weights, mlm_Y, nsp_y)`. Every `log_interval` steps `on_log` receives a record with `step`, `mlm_loss`,
+    `nsp_loss` and `learning_rate`. Prints the chapter's two lines and returns a `PretrainResult`.
+
+    Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite.
+    """
+    settings = settings or PretrainSettings()
+    num_steps = settings.num_steps if num_steps is None else num_steps
+    check_steps(num_steps)
+    devices = devices or try_all_gpus()
+    updater = Updater(net.collect_params(), settings, num_steps)
+    tally, clock = Tally(), Clock()
+    bar = tqdm(total=num_steps, desc='pretraining', unit='step', disable=not progress)
+    with bar, clock:
+        for step, batch in zip(range(num_steps), _endless(train_iter)):
+            seed_step(settings.seed, step)
+            mlm, nsp, words = train_batch_bert(net, batch, loss, vocab_size, devices)
+            rate = updater.step(step, words)
+            for one_mlm, one_nsp in zip(mlm, nsp):
+                tally.add(mlm=one_mlm, nsp=one_nsp)
+            tally.add(words=words, pairs=len(batch[0]))
+            clock.tick(mlm + nsp, len(batch[0]))
+            bar.update()
+            if (step + 1) % log_interval == 0 or step + 1 == num_steps:
+                losses = {
+                    'mlm_loss': tally.mean('mlm', 'words'),
+                    'nsp_loss': tally.mean('nsp', 'pairs'),
+                }
+                for name, value in losses.items():
+                    check_finite(name, value, step)
+                bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
+                if on_log:
+                    on_log({'step': step + 1, **losses, 'learning_rate': rate})
+                tally = Tally()
+    result = PretrainResult(**losses, pairs_per_second=clock.rate(), seconds=clock.seconds)
+    print(f'MLM loss {result.mlm_loss:.3f}, NSP loss {result.nsp_loss:.3f}')
+    print(f'{result.pairs_per_second:.1f} sentence pairs/sec on {devices}')
+    return result
+
+
+def _endless(train_iter):
+    """The batches of epoch after epoch."""
+    while True:
+        empty = True
+        for batch in train_iter:
+            empty = False
+            yield batch
+        if empty:
+            raise SettingsError('there is nothing to train on', found='an iterator without batches')
+
+
+def train_batch_bert(net, batch, loss, vocab_size, devices):
+    """Forward and backward of one batch over all devices; the update is the caller's.
+
+    Gradients are sums over the M masked words of the batch (next-sentence losses weighted by M / B), so that
+    dividing them by M once gives mean losses whatever the number of devices. Returns the sums of both losses,
+    a list of arrays each, and M.
+    """
+    weights = batch[4].asnumpy()
+    words = max(1, int((weights > 0).sum()))
+    X_shards, y_shards = split_batch_multi_inputs(batch[:-1], batch[-1], devices)
+    step = _lean_step if _is_plain(net, loss) else _plain_step
+    done = [step(net, loss, X, y, vocab_size, words / len(weights)) for X, y in zip(X_shards, y_shards)]
+    # Only now, with every device at work on its forward pass, ask for the backward passes.
+    for heads, gradients, _, _ in done:
+        autograd.backward(heads, gradients)
+    return [mlm for _, _, mlm, _ in done], [nsp for _, _, _, nsp in done], words
+
+
+def _is_plain(net, loss):
+    """Whether the gradient of the loss is known in closed form and the network can skip what nobody reads."""
+    return (
+        isinstance(net, BERTModel)
+        and type(loss) is gluon.loss.SoftmaxCrossEntropyLoss
+        and loss._sparse_label
+        and not loss._from_logits
+    )
+
+
+def _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
+    """As the chapter writes it: every position encoded, every padded word scored and weighted by zero."""
+    tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
+    with autograd.record():
+        _, mlm_Y_hat, nsp_Y_hat = net(tokens, segments, valid_lens.reshape(-1), pred_positions)
+        mlm_l = loss(mlm_Y_hat.reshape(-1, vocab_size), mlm_Y.reshape(-1), mlm_weights.reshape(-1, 1)).sum()
+        nsp_l = loss(nsp_Y_hat, nsp_y).sum()
+        total = mlm_l + nsp_l * nsp_weight
+    return [total], [None], mlm_l, nsp_l
+
+
+def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
+    """The same gradients with less work: real masked words only, and the closed form of their gradient.
+
+    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. Spelling that
+    out costs one pass over the `(M, V)` scores; letting autograd find it costs several.
+    """
+    tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
+    real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
+    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)
+    places = np.array(real, dtype='int32', ctx=tokens.ctx)
+    with autograd.record():
+        scores, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
+        nsp_l = loss(nsp_Y_hat, nsp_y).sum()
+    gradient = npx.softmax(scores)  # (M, V)
+    hits = npx.pick(gradient, truth)  # (M,)
+    mlm_l = -np.log(np.maximum(hits, 1e-37)).sum()
+    rows = np.arange(len(truth), dtype='int32', ctx=tokens.ctx)
+    gradient[rows, truth] = hits - 1
+    return [scores, nsp_l], [gradient, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l

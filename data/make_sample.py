@@ -1,0 +1,868 @@
+"""Write the embedded sample: a WikiText-like corpus and an SNLI-like one, from one seeded grammar.
+
+What it does: draws small scenes (who does what, where, why), says them as captions, pairs them so
+that the label follows from the word tables below, and writes six files, the same bytes each time.
+What it does not: copy anything, need anything beyond the standard library, or read any other file.
+
+    python data/make_sample.py [--out DIR]
+
+How a pair comes about: draw a hypothesis without looking at any label. Then build three premises
+for it, one for each label, each by changing one to three slots of the hypothesis. So the three
+labels share every hypothesis, and the hypothesis alone can say nothing about the label. `judge`
+compares two scenes slot by slot, one short function for each phenomenon, and knows no drawing.
+"""
+
+import argparse
+import os
+import random
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+SEED = 20
+ENTAILMENT, CONTRADICTION, NEUTRAL = LABELS = ('entailment', 'contradiction', 'neutral')
+PAIRS = {'train': 12_000, 'dev': 1_000, 'test': 1_000}
+UNDECIDED = {'train': 60, 'dev': 12, 'test': 12}  # rows with gold label '-', on top of PAIRS
+WIKI_CHARACTERS = {'train': 400_000, 'valid': 20_000, 'test': 20_000}
+HEADER = (
+    'gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse '
+    'sentence1 sentence2 captionID pairID label1 label2 label3 label4 label5'
+).split()
+
+# ---------------------------------------------------------------------------------------------
+# Data tables: the words and what follows from what
+# ---------------------------------------------------------------------------------------------
+
+# word -> the next more general word. A path upwards is an entailment, downwards it is neutral.
+PARENT = {
+    **dict.fromkeys(('person', 'animal'), 'being'),
+    **dict.fromkeys(('man', 'woman', 'child', 'cook'), 'person'),
+    **dict.fromkeys(('boy', 'girl'), 'child'),
+    **dict.fromkeys(('king',), 'man'),
+    **dict.fromkeys(('queen',), 'woman'),
+    **dict.fromkeys(('dog', 'cat', 'horse', 'cow', 'bird'), 'animal'),
+    **dict.fromkeys(('puppy', 'poodle'), 'dog'),
+    **dict.fromkeys(('kitten',), 'cat'),
+    **dict.fromkeys(('pony',), 'horse'),
+    **dict.fromkeys(('owl',), 'bird'),
+    **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
+    **dict.fromkeys(('flute', 'drum', 'piano'), 'instrument'),
+    **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
+    **dict.fromkeys(('taxi',), 'car'),
+    **dict.fromkeys(('rose', 'tulip', 'daisy'), 'flower'),
+    **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
+    **dict.fromkeys(('cap',), 'hat'),
+    **dict.fromkeys(('park', 'field', 'street'), 'outside'),
+    **dict.fromkeys(('kitchen', 'store', 'museum'), 'inside'),
+    **dict.fromkeys(('outside', 'inside'), 'place'),
+    **dict.fromkeys(('walk', 'run', 'dance'), 'move'),
+    **dict.fromkeys(('stroll',), 'walk'),
+    **dict.fromkeys(('jog',), 'run'),
+    **dict.fromkeys(('waltz',), 'dance'),
+    **dict.fromkeys(('nap',), 'sleep'),
+    **dict.fromkeys(('sleep',), 'rest'),
+    **dict.fromkeys(('chat',), 'talk'),
+    **dict.fromkeys(('grin',), 'smile'),
+    **dict.fromkeys(('tiny',), 'small'),
+    **dict.fromkeys(('huge',), 'big'),
+    **dict.fromkeys(('crimson',), 'red'),
+    **dict.fromkeys(('navy',), 'blue'),
+}
+# Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
+PARTITIONS = frozenset(
+    'being person child animal fruit instrument vehicle flower place outside inside'.split()
+)
+SYNONYM = {'lad': 'boy', 'lass': 'girl'}
+JOBS = frozenset(('cook',))  # neither men nor women alone
+YOUNG_ANIMALS = frozenset(('puppy', 'kitten'))  # the noun implies the age
+CHILDREN = frozenset(('child', 'boy', 'girl', 'lad', 'lass'))  # take no adjective of age
+
+PEOPLE = 'person man woman child boy girl lad lass king queen cook'.split()
+ANIMALS = 'animal dog cat horse cow bird puppy poodle kitten pony owl'.split()
+PLURAL = {
+    **{'person': 'people', 'child': 'children', 'man': 'men', 'woman': 'women'},
+    **{word: word + 's' for word in 'boy girl king queen animal dog cat horse cow'.split()},
+    **{'puppy': 'puppies'},
+}
+NUMBERS = ('two', 'three', 'four', 'five', 'some', 'no')
+
+# Adjectives of one row exclude each other (but for the parents above); of two rows they may meet.
+PEOPLE_ADJECTIVES = (
+    ('old', 'young'),
+    ('wet', 'dry'),
+    ('happy', 'sad'),
+)
+ANIMAL_ADJECTIVES = (
+    ('old', 'young'),
+    ('wet', 'dry'),
+    ('big', 'small', 'tiny', 'huge'),
+    ('black', 'white', 'brown'),
+)
+DIMENSION = {
+    word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row
+}  # word -> its row
+COLOURS = ('red', 'blue', 'green', 'yellow', 'crimson', 'navy')
+
+POSTURES = ('sit', 'stand', 'walk', 'run')  # one at a time
+VOICES = ('sing', 'talk', 'smile', 'cry')  # go with sitting, standing, walking
+ACTIONS = (
+    'sit stand walk run dance move sleep rest stroll jog waltz nap sing talk chat smile grin cry'
+).split()
+ANIMAL_ACTIONS = 'sit stand walk run move sleep rest nap'.split()
+# Pairs of actions that nobody does at once, beyond POSTURES.
+EXCLUSIVE_ACTIONS = frozenset(
+    frozenset((one, other))
+    for group, others in (
+        ('sleep', 'stand walk run dance move sing talk'),
+        ('rest', 'run dance'),
+        ('move', 'sit stand'),
+        ('dance', 'sit'),
+        ('cry', 'smile sing'),
+        ('sing', 'talk'),
+    )
+    for one in group.split()
+    for other in others.split()
+)
+PURPOSES = ('for fun', 'for money', 'for a prize')
+PURPOSE_ACTIONS = frozenset('walk run dance jog waltz sing'.split())
+PLACES = 'outside inside park field street kitchen store museum'.split()
+
+# kind of thing -> (things, what is done to them, their colours)
+THINGS = {
+    'fruit': ('fruit pear plum apple', 'eat wash hold', 'red green yellow'),
+    'instrument': ('instrument flute drum piano', 'play fix own', ''),
+    'vehicle': ('vehicle car bus truck taxi', 'drive wash fix own', 'red blue green navy'),
+    'flower': ('flower rose tulip daisy', 'pick draw hold', 'red crimson blue yellow'),
+    'garment': ('hat coat scarf cap', 'wear wash own', ' '.join(COLOURS)),
+}
+KIND = {
+    thing: kind for kind, row in THINGS.items() for thing in row[0].split()
+}  # 'pear' -> 'food'
+
+# What swapping the two people does: undoes, keeps or leaves open what was said.
+ONE_WAY = ('push', 'chase', 'carry')
+MUTUAL = ('dance with', 'talk with', 'sit near')
+OPEN = ('watch', 'help', 'thank')
+ANIMAL_ROLES = ('push', 'chase', 'sit near', 'watch')
+SWAP_LABEL = {
+    **dict.fromkeys(ONE_WAY, CONTRADICTION),
+    **dict.fromkeys(MUTUAL, ENTAILMENT),
+    **dict.fromkeys(OPEN, NEUTRAL),
+}
+
+
+ODDITIES = {'train': (), 'dev': (), 'test': ()}
+
+# ---------------------------------------------------------------------------------------------
+# Scenes and how they are said
+# ---------------------------------------------------------------------------------------------
+
+
+class Scene(NamedTuple):
+    """Who does what, where and why; an empty slot is not said."""
+
+    nouns: tuple = ()  # one noun, or two joined by "or"
+    verb: str = ''
+    definite: bool = False
+    number: str = ''
+    owner: str = ''
+    adjective: str = ''
+    colour: str = ''
+    negated: bool = False
+    thing: str = ''
+    thing_adjective: str = ''
+    partner: str = ''
+    place: str = ''
+    purpose: str = ''
+
+
+def article(words):
+    """['old', 'man'] -> ['an', 'old', 'man']"""
+    return ['an' if words[0][0] in 'aeiou' else 'a', *words]
+
+
+def third_person(verb):
+    """'wash' -> 'washes', 'dance with' -> 'dances with'"""
+    head, _, rest = verb.partition(' ')
+    if head.endswith(('sh', 'ch', 'x', 'z')):
+        head += 'es'
+    elif head.endswith('y') and head[-2] not in 'aeiou':
+        head = head[:-1] + 'ies'
+    else:
+        head += 's'
+    return f'{head} {rest}'.strip()
+
+
+def subject_words(scene):
+    """Scene(nouns=('dog',), adjective='wet') -> ['a', 'wet', 'dog']"""
+    if scene.number:
+        return [scene.number, *scene.adjective.split(), PLURAL[scene.nouns[0]]]
+    words = [*scene.adjective.split(), scene.nouns[0]]
+    if scene.owner:
+        words = [scene.owner, "'s", *words]
+    words = ['the', *words] if scene.definite else article(words)
+    for noun in scene.nouns[1:]:
+        words += ['or', *article([noun])]
+    return words
+
+
+def say(scene):
+    """A scene -> its words as the Penn Treebank splits them, full stop included."""
+    words = subject_words(scene)
+    if scene.colour:
+        words += ['in', scene.colour]
+    if scene.negated:
+        words += ['do' if scene.number else 'does', "n't"]
+    bare = scene.negated or scene.number
+    words += (scene.verb if bare else third_person(scene.verb)).split()
+    if scene.thing:
+        words += article([*scene.thing_adjective.split(), scene.thing])
+    if scene.partner:
+        words += article([scene.partner])
+    if scene.place:
+        named = scene.place not in ('outside', 'inside')
+        words += ['in', *article([scene.place])] if named else [scene.place]
+    words += [*scene.purpose.split(), '.']
+    return [words[0].capitalize(), *words[1:]]
+
+
+def raw(words):
+    """['A', 'man', 'does', "n't", 'run', '.'] -> "A man doesn't run." """
+    text = ' '.join(words)
+    for mark in (" n't", " 's", ' .', ' ,'):
+        text = text.replace(mark, mark[1:])
+    return text
+
+
+def is_person(noun):
+    return noun in PEOPLE
+
+
+def subject_fits(scene):
+    """Whether the adjective, the dress and the owner suit the noun."""
+    noun = scene.nouns[0]
+    if len({is_person(one) for one in scene.nouns}) > 1:
+        return False
+    if scene.number and noun not in PLURAL:
+        return False
+    rows = PEOPLE_ADJECTIVES if is_person(noun) else ANIMAL_ADJECTIVES
+    if scene.adjective and not any(scene.adjective in row for row in rows):
+        return False
+    if scene.adjective in ('old', 'young', 'elderly') and noun in CHILDREN | YOUNG_ANIMALS:
+        return False
+    return is_person(noun) if scene.colour else not (scene.owner and is_person(noun))
+
+
+def predicate_fits(scene):
+    """Whether the verb suits the subject, the thing and the purpose."""
+    if scene.partner:
+        if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ROLES:
+            return False
+        return relate_words(scene.nouns[0], scene.partner) == CONTRADICTION
+    if scene.thing:
+        colours = THINGS[KIND[scene.thing]][2].split()
+        return not scene.thing_adjective or scene.thing_adjective in colours
+    if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ACTIONS:
+        return False
+    return not scene.purpose or scene.verb in PURPOSE_ACTIONS
+
+
+def makes_sense(scene):
+    return subject_fits(scene) and predicate_fits(scene)
+
+
+# ---------------------------------------------------------------------------------------------
+# What follows: one function for each phenomenon, premise p against hypothesis h.
+# Each returns a label, or None where careful people would disagree.
+# ---------------------------------------------------------------------------------------------
+
+
+def lineage(word):
+    """'puppy' -> ['puppy', 'dog', 'animal', 'being']"""
+    path = [SYNONYM.get(word, word)]
+    while path[-1] in PARENT:
+        path.append(PARENT[path[-1]])
+    return path
+
+
+@lru_cache(maxsize=None)
+def relate_words(p, h):
+    """Hypernyms and exclusive siblings in the table PARENT."""
+    up_p, up_h = lineage(p), lineage(h)
+    if up_h[0] in up_p:
+        return ENTAILMENT
+    if up_p[0] in up_h:
+        return NEUTRAL
+    if {p, h} & JOBS and {p, h} & {'man', 'woman'}:
+        return NEUTRAL
+    meeting = next((word for word in up_p if word in up_h), None)
+    if meeting is None or meeting not in PARTITIONS:
+        return NEUTRAL if meeting in ('garment', 'dog') else None  # hat and scarf, puppy and poodle
+    return None if meeting == 'person' and {p, h} & JOBS else CONTRADICTION
+
+
+def relate_optional(p, h):
+    """A modifier dropped is entailed, one added is not known."""
+    if not h or p == h:
+        return ENTAILMENT
+    return relate_words(p, h) if p else NEUTRAL
+
+
+def relate_owner(p, h):
+    """A man's dog is a dog; a dog need not be a man's."""
+    return relate_optional(p.owner, h.owner)
+
+
+def relate_number(p, h):
+    """Two dogs are some dogs; two are not three; some may be two."""
+    if 'no' in (p.number, h.number) and p.number != h.number:
+        return CONTRADICTION
+    if p.number == h.number or h.number == 'some':
+        return ENTAILMENT
+    return NEUTRAL if p.number == 'some' else CONTRADICTION
+
+
+def relate_adjective(p, h):
+    """A tiny dog is small and not big; a puppy is young; a wet dog may be old."""
+    if not h.adjective or p.adjective == h.adjective:
+        return ENTAILMENT
+    if h.adjective in ('old', 'young') and set(p.nouns) <= YOUNG_ANIMALS:
+        return ENTAILMENT if h.adjective == 'young' else CONTRADICTION
+    if not p.adjective or DIMENSION[p.adjective] != DIMENSION[h.adjective]:
+        return NEUTRAL
+    up_p, up_h = lineage(p.adjective), lineage(h.adjective)
+    if up_h[0] in up_p:
+        return ENTAILMENT
+    return NEUTRAL if up_p[0] in up_h else CONTRADICTION
+
+
+def relate_noun(p, h):
+    """A dog is an animal; a dog or a cat is an animal, and maybe a dog; no animals, no dogs."""
+    if p.number == 'no':
+        return relate_words(h.nouns[0], p.nouns[0])
+    labels = {relate_words(noun, h.nouns[0]) for noun in p.nouns}
+    if None in labels:
+        return None
+    return labels.pop() if len(labels) == 1 else NEUTRAL
+
+
+def relate_colour(p, h):
+    """Somebody in crimson is in red and not in blue."""
+    return relate_shade(p.colour, h.colour)
+
+
+def relate_shade(p, h):
+    if not h or p == h:
+        return ENTAILMENT
+    if not p:
+        return NEUTRAL
+    if h in lineage(p):
+        return ENTAILMENT
+    return NEUTRAL if p in lineage(h) else CONTRADICTION
+
+
+@lru_cache(maxsize=None)
+def relate_verbs(p, h):
+    """Somebody who strolls walks and does not sit; somebody who sings may walk."""
+    up_p, up_h = lineage(p), lineage(h)
+    if up_h[0] in up_p:
+        return ENTAILMENT
+    if up_p[0] in up_h:
+        return NEUTRAL
+    if any(
+        one != other and (frozenset((one, other)) in EXCLUSIVE_ACTIONS or {one, other} <= postures)
+        for postures in [set(POSTURES)]
+        for one in up_p
+        for other in up_h
+    ):
+        return CONTRADICTION
+    for voice, posture in ((p, h), (h, p)):
+        if voice in VOICES and posture in ('sit', 'stand', 'walk'):
+            return NEUTRAL
+    return None
+
+
+@lru_cache(maxsize=None)
+def relate_deeds(p, h):
+    """What is done to a thing: who slices cuts; who eats does not wash; who owns may do anything."""
+    if h in lineage(p):
+        return ENTAILMENT
+    if p in lineage(h) or p == 'own' or h == 'own' or p == 'hold':
+        return NEUTRAL
+    return None if h == 'hold' else CONTRADICTION
+
+
+def relate_predicate(p, h):
+    """Natural logic of "not": what is denied of the wider act is denied of the narrower."""
+    relate = relate_deeds if h.thing else relate_verbs
+    label = relate(p.verb, h.verb)
+    if not p.negated and not h.negated:
+        return label
+    if not p.negated:
+        opposite = {ENTAILMENT: CONTRADICTION, CONTRADICTION: ENTAILMENT}
+        return opposite.get(label, label)
+    if relate(h.verb, p.verb) == ENTAILMENT:
+        return ENTAILMENT if h.negated else CONTRADICTION
+    return label and NEUTRAL
+
+
+def relate_thing(p, h):
+    """A taxi is a car; a car is no bus; a hat and a scarf may both be worn."""
+    return relate_words(p.thing, h.thing) if h.thing else ENTAILMENT
+
+
+def relate_thing_adjective(p, h):
+    """A crimson rose is red, not yellow."""
+    return relate_shade(p.thing_adjective, h.thing_adjective)
+
+
+def relate_place(p, h):
+    """In a park is outside, and neither in a kitchen nor inside."""
+    return relate_optional(p.place, h.place)
+
+
+def relate_purpose(p, h):
+    """A purpose is dropped freely, never guessed; two purposes may meet."""
+    return ENTAILMENT if h.purpose in ('', p.purpose) else NEUTRAL
+
+
+def relate_roles(p, h):
+    """Two people, straight or swapped: pushing turns, dancing with does not, watching may."""
+    straight = (relate_words(p.nouns[0], h.nouns[0]), relate_words(p.partner, h.partner))
+    swapped = (relate_words(p.nouns[0], h.partner), relate_words(p.partner, h.nouns[0]))
+    if swapped == (ENTAILMENT, ENTAILMENT):
+        return SWAP_LABEL[h.verb] if p.verb == h.verb else None
+    if p.verb != h.verb and straight != (ENTAILMENT, ENTAILMENT):
+        return None
+    if p.verb != h.verb:
+        both_in = [kind for kind in (ONE_WAY, OPEN) if {p.verb, h.verb} <= set(kind)]
+        return {ONE_WAY: CONTRADICTION, OPEN: NEUTRAL}[both_in[0]] if both_in else None
+    if None in straight or h.verb in MUTUAL and ENTAILMENT not in straight:
+        return None
+    return worst(straight)
+
+
+def worst(labels):
+    """One contradiction spoils the pair; otherwise one thing unknown leaves it open."""
+    return next(one for one in (CONTRADICTION, NEUTRAL, ENTAILMENT) if one in labels)
+
+
+RELATIONS = {
+    'owner': relate_owner,
+    'number': relate_number,
+    'adjective': relate_adjective,
+    'noun': relate_noun,
+    'colour': relate_colour,
+    'predicate': relate_predicate,
+    'thing': relate_thing,
+    'thing_adjective': relate_thing_adjective,
+    'place': relate_place,
+    'purpose': relate_purpose,
+}
+
+
+def judge(p, h):
+    """The label of premise p and hypothesis h, or None where the tables do not decide."""
+    if h.partner:
+        return relate_roles(p, h)
+    reason, verdict = '', ENTAILMENT
+    for slot, relate in RELATIONS.items():
+        label = relate(p, h)
+        if label is None or (label != ENTAILMENT and reason):
+            return None  # one reason is enough, and easier to explain
+        if label != ENTAILMENT:
+            reason, verdict = slot, label
+    return verdict if reach_of_negation_is_clear(p, h, reason, verdict) else None
+
+
+def reach_of_negation_is_clear(p, h, reason, verdict):
+    """Whether a "not" or "no" denies the one thing that the pair is about, and nothing else."""
+    none = 'no' in (p.number, h.number)
+    if not (none or p.negated or h.negated):
+        return True
+    if p.place or h.place or p.purpose or h.purpose:
+        return False  # does he not run, or not run there?
+    if (p.thing, p.thing_adjective) != (h.thing, h.thing_adjective) or len(p.nouns) > 1:
+        return False  # who washes no taxi may wash a car
+    if none and (p.verb != h.verb or p.adjective or h.adjective):
+        return False
+    # One man does not run, another runs: that is no contradiction.
+    return verdict != CONTRADICTION or reason in ('predicate', 'number')
+
+
+# ---------------------------------------------------------------------------------------------
+# Drawing: hypotheses first, then a premise for each label
+# ---------------------------------------------------------------------------------------------
+
+
+class Dice:
+    """Chance from `random()` alone, whose stream is the same on every Python."""
+
+    def __init__(self, *seed):
+        self.random = random.Random('-'.join(map(str, seed))).random
+
+    def chance(self, probability):
+        return self.random() < probability
+
+    def pick(self, items):
+        return items[int(self.random() * len(items))]
+
+    def weighted(self, weights):
+        """{'a': 1, 'b': 3} -> 'b' three times of four"""
+        point = self.random() * sum(weights.values())
+        for item, weight in weights.items():
+            point -= weight
+            if point < 0:
+                return item
+        return item
+
+    def first(self, items, fits):
+        """A random one of the items that fit, or None."""
+        return next((item for item in self.shuffled(items) if fits(item)), None)
+
+    def shuffled(self, items):
+        keyed = sorted((self.random(), place) for place in range(len(items)))
+        return [items[place] for _, place in keyed]
+
+
+FRAMES = {'action': 46, 'thing': 24, 'roles': 14, 'number': 16}
+SLOTS = {  # slots that a premise may change, and how often they are tried
+    'action': {
+        'noun': 6,
+        'predicate': 6,
+        'place': 4,
+        'adjective': 3,
+        'colour': 3,
+        'purpose': 2,
+        'owner': 2,
+        'either': 1,
+    },
+    'thing': {
+        'noun': 4,
+        'predicate': 4,
+        'thing': 5,
+        'thing_adjective': 4,
+        'adjective': 2,
+        'colour': 1,
+        'either': 1,
+    },
+    'roles': {'agent': 2, 'patient': 2, 'swap': 3, 'role_verb': 2},
+    'number': {'number': 4, 'noun': 4, 'predicate': 3, 'place': 3, 'adjective': 2},
+}
+
+
+def draw_action(dice):
+    """"A wet dog runs in a park ." """
+    person = dice.chance(0.6)
+    scene = Scene(
+        nouns=(dice.pick(PEOPLE if person else ANIMALS),),
+        verb=dice.pick(ACTIONS if person else ANIMAL_ACTIONS),
+        negated=dice.chance(0.15),
+    )
+    kinds = {'': 4, 'adjective': 2, 'place': 0 if scene.negated else 4}
+    kinds.update({'colour': 2} if person else {'owner': 1.5})
+    if person and not scene.negated:
+        kinds['purpose'] = 2
+    return add_modifier(dice, scene, dice.weighted(kinds))
+
+
+def draw_thing(dice):
+    """"A man washes a red car ." """
+    things, verbs, colours = (words.split() for words in THINGS[dice.pick(list(THINGS))])
+    return Scene(
+        nouns=(dice.pick(PEOPLE),),
+        verb=dice.pick(verbs),
+        thing=dice.pick(things),
+        thing_adjective=dice.pick(colours) if colours and dice.chance(0.6) else '',
+        negated=dice.chance(0.12),
+    )
+
+
+def draw_roles(dice):
+    """"A nun pushes a boy ." """
+    person = dice.chance(0.75)
+    verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
+    family = PEOPLE if person else ANIMALS
+    verb = dice.pick(verbs if person else [verb for verb in verbs if verb in ANIMAL_ROLES])
+    return Scene(nouns=(dice.pick(family),), verb=verb, partner=dice.pick(family))
+
+
+def draw_number(dice):
+    """"Two dogs run outside ." """
+    person = dice.chance(0.5)
+    nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
+    scene = Scene(
+        nouns=(dice.pick(nouns),),
+        number=dice.weighted({'some': 3, 'two': 3, 'three': 3, 'four': 3, 'five': 3, 'no': 2}),
+        verb=dice.pick(ACTIONS if person else ANIMAL_ACTIONS),
+    )
+    if scene.number == 'no':
+        return scene
+    return add_modifier(dice, scene, dice.weighted({'': 4, 'place': 3, 'adjective': 2}))
+
+
+def add_modifier(dice, scene, slot):
+    """The scene with one more slot said, where something fits."""
+    if not slot or not makes_sense(scene):
+        return scene
+    return dice.first(variants(scene, slot), lambda one: one != scene and makes_sense(one)) or scene
+
+
+DRAW = {
+    'action': draw_action,
+    'thing': draw_thing,
+    'roles': draw_roles,
+    'number': draw_number,
+}
+
+
+def variants(scene, slot):
+    """The scene with one slot said in every way there is, sensible or not."""
+    person = is_person(scene.nouns[0])
+    if slot == 'swap':
+        return [scene._replace(nouns=(scene.partner,), partner=scene.nouns[0])]
+    if slot == 'either':
+        family = PEOPLE if person else ANIMALS
+        pairs = ((one, two) for one in family for two in family)
+        changed = [
+            scene._replace(nouns=(one, two))
+            for one, two in pairs
+            if relate_words(one, two) == CONTRADICTION
+        ]
+    elif slot == 'predicate':
+        verbs = THINGS[KIND[scene.thing]][1].split() if scene.thing else ACTIONS
+        may_deny = (False, True) if not (scene.number or scene.place) else (False,)
+        changed = [scene._replace(verb=verb, negated=no) for verb in verbs for no in may_deny]
+    else:
+        name, words = {
+            'noun': ('nouns', [(noun,) for noun in PEOPLE + ANIMALS]),
+            'agent': ('nouns', [(noun,) for noun in PEOPLE + ANIMALS]),
+            'patient': ('partner', PEOPLE + ANIMALS),
+            'role_verb': ('verb', ONE_WAY + MUTUAL + OPEN),
+            'number': ('number', NUMBERS),
+            'owner': ('owner', PEOPLE),
+            'adjective': ('adjective', list(DIMENSION)),
+            'colour': ('colour', COLOURS),
+            'thing': ('thing', THINGS[KIND.get(scene.thing, 'fruit')][0].split()),
+            'thing_adjective': ('thing_adjective', COLOURS),
+            'place': ('place', PLACES),
+            'purpose': ('purpose', PURPOSES),
+        }[slot]
+        changed = [scene._replace(**{name: word}) for word in words]
+        if slot in ('owner', 'adjective', 'colour', 'thing_adjective', 'place', 'purpose'):
+            changed.append(scene._replace(**{name: ''}))
+    return changed
+
+
+def draw_premise(dice, h, label, slots):
+    """A premise that makes h true, false or open; None when this try came to nothing."""
+    slots, p = dict(slots), h
+    for _ in range(dice.weighted({1: 3, 2: 4, 3: 1})):
+        slot = dice.weighted(slots)
+        del slots[slot]
+        before = p
+        p = dice.first(
+            variants(before, slot),
+            lambda one, before=before: one != before and makes_sense(one) and judge(one, h) == label,
+        )
+        if p is None or not slots or h.partner:
+            break
+    return p and maybe_definite(dice, p)
+
+
+def maybe_definite(dice, scene):
+    """Now and then "the dog" for "a dog", whatever the label."""
+    return scene._replace(definite=dice.chance(0.12) and not scene.number)
+
+
+def draw_triple(dice, taken):
+    """One hypothesis and a new premise for each label: {label: premise}, hypothesis."""
+    while True:
+        frame = dice.weighted(FRAMES)
+        h = DRAW[frame](dice)
+        if not makes_sense(h):
+            continue
+        premises = {}
+        for label in LABELS:
+            tries = (draw_premise(dice, h, label, SLOTS[frame]) for _ in range(12))
+            fresh = (p for p in tries if p and raw(say(p)) not in taken)
+            premises[label] = next(fresh, None)
+        if None not in premises.values():
+            taken.update(raw(say(p)) for p in premises.values())
+            return premises, maybe_definite(dice, h)
+
+
+def draw_undecided(dice, taken):
+    """A pair on which careful people disagree, for a row with gold label '-'."""
+    while True:
+        h = draw_action(dice)
+        verbs = [verb for verb in ACTIONS if relate_verbs(verb, h.verb) is None]
+        p = h._replace(verb=dice.pick(verbs)) if verbs else h
+        if p != h and makes_sense(p) and makes_sense(h) and raw(say(p)) not in taken:
+            taken.add(raw(say(p)))
+            return p, h
+
+
+# ---------------------------------------------------------------------------------------------
+# The SNLI-like files
+# ---------------------------------------------------------------------------------------------
+
+
+def short_id(number):
+    """36 -> '10', in base 36, to keep the files small"""
+    digits = '0123456789abcdefghijklmnopqrstuvwxyz'
+    return (short_id(number // 36) if number >= 36 else '') + digits[number % 36]
+
+
+def votes(dice, gold):
+    """Five annotators' labels with this majority, in no order; '-' is two, two and one."""
+    if gold == '-':
+        one, other, third = dice.shuffled(LABELS)
+        return dice.shuffled([one, one, other, other, third])
+    others = [label for label in LABELS if label != gold]
+    dissent = dice.weighted({0: 60, 1: 28, 2: 12})
+    return dice.shuffled([gold] * (5 - dissent) + [dice.pick(others) for _ in range(dissent)])
+
+
+def snli_row(split, number, gold, p, h, labels):
+    """The fourteen columns. Train carries words only, dev and test the raw sentences too."""
+    texts = ['', ''] if split == 'train' else [raw(p), raw(h)]
+    caption = short_id(number)
+    pair = caption + (gold[0] if gold != '-' else 'x')
+    parses = [f"( {' '.join(words)} )" for words in (p, h)]
+    labels = [*labels, '', '', '', ''][:5]
+    return '\t'.join([gold, *parses, '', '', *texts, caption, pair, *labels])
+
+
+def snli_pairs(dice, split, taken):
+    """All pairs of a split as (gold, premise words, hypothesis words), triples kept together."""
+    pairs = [
+        (label, premise.split(), hypothesis.split())
+        for hypothesis, premises in ODDITIES[split]
+        for label, premise in zip(LABELS, premises)
+    ]
+    while len(pairs) < PAIRS[split]:
+        premises, h = draw_triple(dice, taken)
+        pairs += [(label, say(p), say(h)) for label, p in premises.items()]
+    return pairs[: PAIRS[split]]
+
+
+def snli_file(split, numbers, taken):
+    """The text of one SNLI-like file."""
+    dice = Dice(SEED, 'snli', split)
+    pairs = snli_pairs(dice, split, taken)
+    undecided = [draw_undecided(dice, taken) for _ in range(UNDECIDED[split])]
+    pairs += [('-', say(p), say(h)) for p, h in undecided]
+    rows = ['\t'.join(HEADER)]
+    for gold, p, h in dice.shuffled(pairs):
+        validated = split != 'train' or gold == '-'
+        labels = votes(dice, gold) if validated else [gold]
+        rows.append(snli_row(split, next(numbers), gold, p, h, labels))
+    return '\n'.join(rows) + '\n'
+
+
+# ---------------------------------------------------------------------------------------------
+# The WikiText-like files
+# ---------------------------------------------------------------------------------------------
+
+
+def fact(dice, noun):
+    """One line of the tables in plain words: "A puppy is a young dog ." """
+    subject, above = article([noun]), PARENT[SYNONYM.get(noun, noun)]
+    if noun in SYNONYM:
+        return [*subject, 'is', *article([SYNONYM[noun]])]
+    if noun in YOUNG_ANIMALS and dice.chance(0.5):
+        return [*subject, 'is', 'a', 'young', above]
+    others = [one for one in PEOPLE + ANIMALS if relate_words(noun, one) == CONTRADICTION]
+    if above == 'being' or dice.chance(0.4):
+        return [*subject, 'is', 'not', *article([dice.pick(others)])]
+    return [*subject, 'is', *article([above])]
+
+
+def sentence(words):
+    """Words without the full stop, the first one capital."""
+    return ' '.join([words[0].capitalize(), *words[1:]]).removesuffix(' .')
+
+
+def paragraph(dice, secret):
+    """A story that stays with one scene: each sentence says more or less than the one before."""
+    while True:
+        frame = dice.weighted(FRAMES)
+        h = DRAW[frame](dice)
+        if makes_sense(h):
+            break
+    said = [h]
+    for _ in range(int(4 + 4 * dice.random())):
+        told = h if dice.chance(0.3) else draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
+        if told and told != said[-1]:
+            said.append(told)
+    said = [sentence(say(scene)) for scene in said if raw(say(scene)) not in secret]
+    return said + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
+
+
+def remark(dice, noun):
+    """A sentence with the marks of WikiText: numbers, @-@, <unk>."""
+    year, count = 1900 + int(100 * dice.random()), 2 + int(90 * dice.random())
+    return dice.pick(
+        (
+            f'In {year} , a two @-@ year study by <unk> counted {count} {noun}s',
+            f'The word " {noun} " was first seen in {year}',
+            f'A book on the {noun} , <unk> of {count} parts , was sold in {year}',
+        )
+    )
+
+
+def wiki_file(split, secret):
+    """The text of one WikiText-like file."""
+    dice = Dice(SEED, 'wiki', split)
+    lines, size = [' '], 0
+    article_number = 0
+    while size < WIKI_CHARACTERS[split]:
+        article_number += 1
+        nouns = PEOPLE + ANIMALS
+        block = [f' = Notes of {split} {article_number} = ', ' ']
+        for _ in range(4):
+            block.append(f" {' . '.join(paragraph(dice, secret))} . ")
+        block.append(' ')
+        size += sum(map(len, block))
+        lines += block
+    return '\n'.join(lines) + '\n'
+
+
+# ---------------------------------------------------------------------------------------------
+# Command
+# ---------------------------------------------------------------------------------------------
+
+
+def sample():
+    """All six files: {path relative to the data folder: text}"""
+    taken, numbers = set(), iter(range(36**2, 36**3))
+    texts = {}
+    for split in ('test', 'dev', 'train'):
+        texts[f'snli_1.0/snli_1.0_{split}.txt'] = snli_file(split, numbers, taken)
+        if split == 'dev':
+            secret = frozenset(taken)
+    for split in ('train', 'valid', 'test'):
+        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, secret)
+    return texts
+
+
+def write(path, text):
+    """The whole file or nothing: written beside it, then moved over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    part.write_bytes(text.encode('utf-8'))
+    os.replace(part, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Write the embedded sample of bertnli.')
+    parser.add_argument('--out', type=Path, default=Path(__file__).parent, help='folder to fill')
+    out = parser.parse_args().out
+    for name, text in sample().items():
+        write(out / name, text)
+        print(f'{out / name}: {len(text.encode())} bytes')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,64 @@
+"""What every test starts from: one printed seed, no reader's settings, no window for pictures."""
+
+import os
+import random
+import sys
+
+import hypothesis
+import pytest
+
+SEED = int(os.environ.get('BERTNLI_TEST_SEED', '0'))
+
+REAL_DATA = os.environ.pop('BERTNLI_DATA', None)
+os.environ['MPLBACKEND'] = 'Agg'
+# No deadline: the first example of a test may wait for MXNet, and the machine may be busy elsewhere.
+hypothesis.settings.register_profile('bertnli', deadline=None, print_blob=True)
+hypothesis.settings.load_profile('bertnli')
+
+
+def pytest_report_header():
+    return f'seed: {SEED} (another: BERTNLI_TEST_SEED=7 make test)'
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    random.seed(SEED)
+    if 'numpy' in sys.modules:
+        sys.modules['numpy'].random.seed(SEED)
+    if 'mxnet' in sys.modules:
+        sys.modules['mxnet'].random.seed(SEED)
+
+
+@pytest.fixture
+def real_data():
+    """The folder that `BERTNLI_DATA` named when the tests began; without one the test is left out."""
+    if not REAL_DATA:
+        pytest.skip('BERTNLI_DATA names no real data')
+    return REAL_DATA
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of this test's own."""
+    folder = tmp_path / 'cache'
+    monkeypatch.setenv('BERTNLI_CACHE', str(folder))
+    return folder
+
+
+@pytest.fixture
+def write_snli(tmp_path):
+    """A function that writes a file like SNLI's from (label, premise, hypothesis) or raw lines."""
+
+    def write(rows, split='train', end='\n', header=None):
+        if header is None:
+            names = 'gold_label sentence1_binary_parse sentence2_binary_parse'.split()
+            header = '\t'.join([*names, *(f'column{n}' for n in range(11))])
+        lines = [
+            row if isinstance(row, str) else '\t'.join([row[0], f'( {row[1]} )', f'( {row[2]} )'] + [''] * 11)
+            for row in rows
+        ]
+        path = tmp_path / f'snli_1.0_{split}.txt'
+        path.write_bytes(''.join(line + end for line in [header, *lines]).encode('utf-8', 'surrogateescape'))
+        return tmp_path
+
+    return write

@@ -1,0 +1,96 @@
+"""The front door: `import bertnli` is quick and light, and offers every public name exactly once."""
+
+import ast
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bertnli
+
+PACKAGE = Path(bertnli.__file__).parent
+CONTRACT = """
+    load_data_wiki try_all_gpus BERTModel train_bert tokenize get_tokens_and_segments download_extract
+    read_snli SNLIBERTDataset get_dataloader_workers BERTClassifier train_batch_ch13 train_ch13
+    split_batch_multi_inputs evaluate_accuracy_gpus Vocab predict_snli LABELS
+""".split()
+NAMES = [(module, name) for module, names in bertnli._PUBLIC.items() for name in names]
+
+
+def in_a_new_process(code):
+    """What `code` prints as JSON, run by a Python of its own."""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def exported(module):
+    """The module's ``__all__``, read without importing it."""
+    tree = ast.parse((PACKAGE / f'{module}.py').read_text(encoding='utf-8'))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', None) == '__all__':
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    heavy = {'mxnet', 'd2l', 'numpy', 'matplotlib', 'nltk', 'pandas', 'sklearn', 'IPython'}
+    assert not heavy & set(
+        in_a_new_process('import bertnli, json, sys; print(json.dumps(list(sys.modules)))')
+    )
+
+
+def test_importing_the_package_takes_less_than_50_ms():
+    # Processor time of this process, and the best of several: the machine may be busy elsewhere.
+    code = 'import time; start = time.process_time(); import bertnli; print(time.process_time() - start)'
+    assert min(in_a_new_process(code) for _ in range(5)) < 0.050
+
+
+@pytest.mark.parametrize(('module', 'name'), NAMES, ids=[name for _, name in NAMES])
+def test_each_listed_name_is_found_in_its_module(module, name):
+    assert getattr(bertnli, name) is getattr(getattr(bertnli, module), name)
+    assert name in exported(module)
+
+
+def test_no_name_is_listed_twice():
+    names = [name for _, name in NAMES]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_chapters_names_are_all_there():
+    assert set(CONTRACT) <= {name for _, name in NAMES}
+
+
+def test_each_exported_name_is_public_or_used_by_another_file():
+    files = {path.stem: path.read_text(encoding='utf-8') for path in PACKAGE.glob('*.py')}
+    imported = {
+        name.name
+        for text in files.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for name in node.names
+    }
+    for module in set(bertnli._PUBLIC) - {'runtime'}:  # runtime's are MXNet's own names
+        assert exported(module) <= set(bertnli._PUBLIC[module]) | imported, module
+
+
+def test_dir_lists_the_public_names_and_the_files():
+    assert {'BERTModel', 'text', '__version__'} <= set(dir(bertnli))
+    assert not {'mx', 'np', 'npx', 'd2l'} & set(dir(bertnli))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match='BERTModell'):
+        bertnli.BERTModell  # noqa: B018
+
+
+def test_the_version_is_the_installed_one():
+    assert bertnli.__version__ == importlib.metadata.version('bertnli')
+
+
+def test_the_sample_is_where_the_package_looks_for_it():
+    folders = [PACKAGE / 'data', PACKAGE.parent / 'data']
+    assert any((folder / 'snli_1.0' / 'snli_1.0_train.txt').is_file() for folder in folders)

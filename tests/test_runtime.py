@@ -1,0 +1,175 @@
+"""The door to MXNet: what it changes in a process, in what order, and how it says so."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+from bertnli import runtime
+
+# Counts glibc's separate mappings before and after a large allocation: 1 if it maps, 0 if it keeps.
+MAPPED = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in
+        'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()]
+libc.mallinfo.restype = Info
+before = libc.mallinfo().hblks
+libc.malloc(256 * 2**20)
+mapped = libc.mallinfo().hblks - before
+"""
+LOOK = (
+    """
+import json, os, sys
+from bertnli import runtime
+"""
+    + MAPPED
+    + """
+print(json.dumps({
+    'report': runtime.report(),
+    'environment': dict(os.environ),
+    'modules': sorted(sys.modules),
+    'mapped': mapped,
+    'is_np_array': runtime.npx.is_np_array(),
+}))
+"""
+)
+
+
+def start(code, **environment):
+    """Run `code` in a Python of its own, without this process's threads and processor names."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ('OMP_NUM_THREADS', 'OPENBLAS_CORETYPE', 'BERTNLI_TUNING')
+    }
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def look(**environment):
+    done = start(LOOK, **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sentence(code):
+    """The error that `code` ends with, without the traceback above it."""
+    done = start(code)
+    assert done.returncode == 1, done.stdout
+    return done.stderr[done.stderr.index('bertnli.errors.RuntimeMismatch') :]
+
+
+@pytest.fixture(scope='module')
+def plain():
+    return look()
+
+
+def test_all_processors_compute(plain):
+    count = len(os.sched_getaffinity(0))
+    assert plain['environment']['OMP_NUM_THREADS'] == str(count)
+    assert plain['report']['threads'] == f'OMP_NUM_THREADS={count}, set here'
+
+
+def test_large_arrays_stay_in_the_process(plain):
+    assert plain['mapped'] == 0
+    assert plain['report']['allocator'] == 'large arrays kept in the process'
+
+
+def test_the_numpy_interface_is_on(plain):
+    assert plain['is_np_array'] is True
+
+
+def test_d2l_waits_until_somebody_asks(plain):
+    assert 'mxnet' in plain['modules']
+    assert not {'d2l', 'IPython', 'matplotlib'} & set(plain['modules'])
+    assert runtime.d2l.__name__ == 'd2l.mxnet'
+    assert runtime.d2l is runtime.d2l
+
+
+def test_the_processors_name_does_not_stay_in_the_environment(plain):
+    assert 'OPENBLAS_CORETYPE' not in plain['environment']
+    assert plain['report']['openblas'].startswith('kernels ')
+
+
+def test_tuning_can_be_switched_off():
+    untouched = look(BERTNLI_TUNING='off')
+    assert 'OMP_NUM_THREADS' not in untouched['environment']
+    assert untouched['mapped'] == 1
+    assert 'off' in untouched['report']['threads']
+    assert 'off' in untouched['report']['allocator']
+
+
+def test_settings_of_the_reader_are_kept():
+    kept = look(OMP_NUM_THREADS='1', OPENBLAS_CORETYPE='Haswell')
+    assert kept['environment']['OMP_NUM_THREADS'] == '1'
+    assert kept['report']['threads'] == 'OMP_NUM_THREADS=1, as found'
+    assert kept['environment']['OPENBLAS_CORETYPE'] == 'Haswell'
+    assert kept['report']['openblas'] == 'kernels Haswell, as found'
+
+
+def test_the_name_that_numpy_dropped_is_put_back():
+    assert numpy.bool is bool
+    assert runtime.np.ones(2).astype('bool').asnumpy().dtype == numpy.bool_
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason='distutils is still there')
+def test_the_module_that_python_dropped_comes_from_setuptools():
+    assert runtime.report()['distutils'] == 'taken from setuptools'
+    blocked = "import sys; sys.modules['setuptools'] = None; import bertnli.runtime"
+    assert "pip install 'setuptools<81'" in sentence(blocked)
+
+
+def test_report_tells_versions_and_machine():
+    report = runtime.report()
+    assert report['mxnet'] == '1.9.1'
+    assert report['d2l'] == ('1.0.3' if sys.version_info < (3, 12) else '0.17.0')
+    assert report['numpy'] == numpy.__version__
+    assert all(isinstance(word, str) for word in report.values())
+    assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.parametrize(
+    ('system', 'machine', 'way'),
+    [
+        ('Windows', 'AMD64', 'WSL 2'),
+        ('Darwin', 'arm64', 'linux/amd64 container'),
+        ('Linux', 'aarch64', 'linux/amd64 container'),
+    ],
+)
+def test_another_platform_gets_one_clear_sentence(system, machine, way):
+    said = sentence(f"""
+import platform
+platform.system, platform.machine = lambda: {system!r}, lambda: {machine!r}
+import bertnli.runtime""")
+    assert f'{system} {machine}' in said
+    assert 'Linux x86_64' in said
+    assert way in said
+
+
+def test_a_broken_mxnet_is_told_with_its_remedy():
+    said = sentence("import sys; sys.modules['mxnet'] = None; import bertnli.runtime")
+    assert 'MXNet cannot be imported' in said
+    assert 'pip install' in said
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match='no attribute'):
+        runtime.d3l  # noqa: B018
+
+
+def test_products_are_right_with_the_chosen_kernels():
+    a = numpy.random.default_rng(1).standard_normal((300, 400)).astype('float32')
+    b = numpy.random.default_rng(2).standard_normal((400, 500)).astype('float32')
+    ours = runtime.np.dot(runtime.np.array(a), runtime.np.array(b)).asnumpy()
+    numpy.testing.assert_allclose(ours, a.astype('float64') @ b.astype('float64'), atol=1e-3)
