@@ -15,7 +15,7 @@ __version__ = '0.1.0'
 
 _PUBLIC = {
     'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
-    'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'PretrainSettings'],
+    'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
     'files': ['REGISTRY', 'data_dir', 'download_extract'],
     'text': ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki'],
     'tokens': ['RESERVED', 'Vocab', 'tokenize', 'words'],
@@ -28,17 +28,36 @@ _PUBLIC = {
         'truncate_pair',
     ],
     'runtime': ['report'],
-    'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
+    'devices': ['cpu_devices', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
-    'batches': ['get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
+    'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
-    'checkpoints': ['load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
+    'checkpoints': ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
-    'pretraining': ['train_bert'],
-    'finetuning': ['train_batch_ch13', 'train_ch13', 'train_nli'],
-    'evaluation': ['Report', 'evaluate'],
-    'prediction': ['fill_mask', 'predict_snli'],
-    'pictures': ['plot_confusion', 'plot_history', 'plot_lengths'],
+    'pretraining': ['PretrainResult', 'train_bert'],
+    'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
+    'evaluation': [
+        'Mistake',
+        'Report',
+        'evaluate',
+        'expected_calibration_error',
+        'hypothesis_only_baseline',
+        'overlap_baseline',
+    ],
+    'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
+    'pictures': [
+        'LiveCurves',
+        'Picture',
+        'plot_attention',
+        'plot_confusion',
+        'plot_history',
+        'plot_labels',
+        'plot_lengths',
+        'plot_probabilities',
+        'plot_ratios',
+        'plot_reliability',
+    ],
+    'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
 }
 
 __getattr__, _, __all__ = _lazy.attach(__name__, submodules=_PUBLIC, submod_attrs=_PUBLIC)

@@ -84,14 +84,14 @@ _PANELS = {
         (math.log(2), 'guessing: ln 2'),
     ),
     'loss': (
-        [('train_loss', 'train', BLUE, '-', 'o'), ('dev_loss', 'dev', VERMILION, '--', 's')],
+        [('train_loss', 'train', BLUE, '-', 'o'), ('dev_loss', 'dev', VERMILION, '-.', 's')],
         (math.log(3), 'guessing: ln 3'),
     ),
     'accuracy': (
         [
             ('train_acc', 'train', BLUE, '-', 'o'),
-            ('dev_acc', 'dev', VERMILION, '--', 's'),
-            ('test_acc', 'test', GREEN, '-.', '^'),
+            ('dev_acc', 'dev', VERMILION, '-.', 's'),
+            ('test_acc', 'test', GREEN, ':', '^'),
         ],
         (1 / 3, 'guessing: 1/3'),
     ),
@@ -347,7 +347,7 @@ class LiveCurves:
         data['text/plain'] = repr(figure)
         # subtle: sent raw; through the formatter that pyplot registers, its size would change each time.
         if self._shown is None:
-            display = importlib.import_module('IPython.display').display
+            display = importlib.import_module('IPython.display').display  # lazy: notebooks have it loaded
             self._shown = display(data, metadata=metadata, raw=True, display_id=True)
         else:
             self._shown.update(data, metadata=metadata, raw=True)
@@ -682,6 +682,8 @@ def _draw_attention(weights, heads, words, rows, title):
     number, row, column = numpy.unravel_index(chosen.argmax(), chosen.shape)
     many = f'{len(heads)} head{"s" if len(heads) > 1 else ""}'
     most = f'{rows[row]} to {words[column]} {chosen.max():.2f} (head {heads[number]})'
+    # subtle: titles above labels on top find their height only while drawing; a first, empty one settles it.
+    picture.draw_without_rendering()
     picture.alt = f'Attention of {many} over {len(words)} tokens; most: {most}.'
     return picture
 

@@ -36,55 +36,45 @@ HEADER = (
 # word -> the next more general word. A path upwards is an entailment, downwards it is neutral.
 PARENT = {
     **dict.fromkeys(('person', 'animal'), 'being'),
-    **dict.fromkeys(('man', 'woman', 'child', 'cook'), 'person'),
+    **dict.fromkeys(('man', 'woman', 'child'), 'person'),
     **dict.fromkeys(('boy', 'girl'), 'child'),
     **dict.fromkeys(('king',), 'man'),
     **dict.fromkeys(('queen',), 'woman'),
-    **dict.fromkeys(('dog', 'cat', 'horse', 'cow', 'bird'), 'animal'),
-    **dict.fromkeys(('puppy', 'poodle'), 'dog'),
+    **dict.fromkeys(('dog', 'cat', 'horse'), 'animal'),
+    **dict.fromkeys(('puppy',), 'dog'),
     **dict.fromkeys(('kitten',), 'cat'),
     **dict.fromkeys(('pony',), 'horse'),
-    **dict.fromkeys(('owl',), 'bird'),
     **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
     **dict.fromkeys(('flute', 'drum', 'piano'), 'instrument'),
     **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
-    **dict.fromkeys(('taxi',), 'car'),
-    **dict.fromkeys(('rose', 'tulip', 'daisy'), 'flower'),
     **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
-    **dict.fromkeys(('cap',), 'hat'),
     **dict.fromkeys(('park', 'field', 'street'), 'outside'),
     **dict.fromkeys(('kitchen', 'store', 'museum'), 'inside'),
     **dict.fromkeys(('outside', 'inside'), 'place'),
-    **dict.fromkeys(('walk', 'run', 'dance'), 'move'),
+    **dict.fromkeys(('walk', 'run'), 'move'),
     **dict.fromkeys(('stroll',), 'walk'),
     **dict.fromkeys(('jog',), 'run'),
-    **dict.fromkeys(('waltz',), 'dance'),
     **dict.fromkeys(('nap',), 'sleep'),
-    **dict.fromkeys(('sleep',), 'rest'),
-    **dict.fromkeys(('chat',), 'talk'),
-    **dict.fromkeys(('grin',), 'smile'),
     **dict.fromkeys(('tiny',), 'small'),
-    **dict.fromkeys(('huge',), 'big'),
     **dict.fromkeys(('crimson',), 'red'),
-    **dict.fromkeys(('navy',), 'blue'),
 }
 # Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
 PARTITIONS = frozenset(
     'being person child animal fruit instrument vehicle flower place outside inside'.split()
 )
-SYNONYM = {'lad': 'boy', 'lass': 'girl'}
-JOBS = frozenset(('cook',))  # neither men nor women alone
+SYNONYM = {}
+JOBS = frozenset()  # neither men nor women alone
 YOUNG_ANIMALS = frozenset(('puppy', 'kitten'))  # the noun implies the age
-CHILDREN = frozenset(('child', 'boy', 'girl', 'lad', 'lass'))  # take no adjective of age
+CHILDREN = frozenset(('child', 'boy', 'girl'))  # take no adjective of age
 
-PEOPLE = 'person man woman child boy girl lad lass king queen cook'.split()
-ANIMALS = 'animal dog cat horse cow bird puppy poodle kitten pony owl'.split()
+PEOPLE = 'person man woman child boy girl king queen'.split()
+ANIMALS = 'animal dog cat horse puppy kitten pony'.split()
 PLURAL = {
     **{'person': 'people', 'child': 'children', 'man': 'men', 'woman': 'women'},
-    **{word: word + 's' for word in 'boy girl king queen animal dog cat horse cow'.split()},
+    **{word: word + 's' for word in 'boy girl king queen animal dog cat horse'.split()},
     **{'puppy': 'puppies'},
 }
-NUMBERS = ('two', 'three', 'four', 'five', 'some', 'no')
+NUMBERS = ('two', 'three', 'four', 'some', 'no')
 
 # Adjectives of one row exclude each other (but for the parents above); of two rows they may meet.
 PEOPLE_ADJECTIVES = (
@@ -95,54 +85,49 @@ PEOPLE_ADJECTIVES = (
 ANIMAL_ADJECTIVES = (
     ('old', 'young'),
     ('wet', 'dry'),
-    ('big', 'small', 'tiny', 'huge'),
+    ('big', 'small', 'tiny'),
     ('black', 'white', 'brown'),
 )
 DIMENSION = {
     word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row
 }  # word -> its row
-COLOURS = ('red', 'blue', 'green', 'yellow', 'crimson', 'navy')
+COLOURS = ('red', 'blue', 'green', 'crimson')
 
-POSTURES = ('sit', 'stand', 'walk', 'run')  # one at a time
-VOICES = ('sing', 'talk', 'smile', 'cry')  # go with sitting, standing, walking
+POSTURES = ('sit', 'stand', 'walk', 'run', 'sleep')  # one at a time
+VOICES = ('sing', 'smile')  # go with sitting, standing, walking
 ACTIONS = (
-    'sit stand walk run dance move sleep rest stroll jog waltz nap sing talk chat smile grin cry'
+    'sit stand walk run sleep move stroll jog nap sing smile'
 ).split()
-ANIMAL_ACTIONS = 'sit stand walk run move sleep rest nap'.split()
+ANIMAL_ACTIONS = 'sit stand walk run sleep move nap'.split()
 # Pairs of actions that nobody does at once, beyond POSTURES.
 EXCLUSIVE_ACTIONS = frozenset(
     frozenset((one, other))
     for group, others in (
-        ('sleep', 'stand walk run dance move sing talk'),
-        ('rest', 'run dance'),
-        ('move', 'sit stand'),
-        ('dance', 'sit'),
-        ('cry', 'smile sing'),
-        ('sing', 'talk'),
+        ('move', 'sit stand sleep'),
+        ('sing', 'sleep'),
     )
     for one in group.split()
     for other in others.split()
 )
-PURPOSES = ('for fun', 'for money', 'for a prize')
-PURPOSE_ACTIONS = frozenset('walk run dance jog waltz sing'.split())
+PURPOSES = ('for fun', 'for money')
+PURPOSE_ACTIONS = frozenset('walk run jog sing'.split())
 PLACES = 'outside inside park field street kitchen store museum'.split()
 
 # kind of thing -> (things, what is done to them, their colours)
 THINGS = {
-    'fruit': ('fruit pear plum apple', 'eat wash hold', 'red green yellow'),
+    'fruit': ('fruit pear plum apple', 'eat wash own', 'red green'),
     'instrument': ('instrument flute drum piano', 'play fix own', ''),
-    'vehicle': ('vehicle car bus truck taxi', 'drive wash fix own', 'red blue green navy'),
-    'flower': ('flower rose tulip daisy', 'pick draw hold', 'red crimson blue yellow'),
-    'garment': ('hat coat scarf cap', 'wear wash own', ' '.join(COLOURS)),
+    'vehicle': ('vehicle car bus truck', 'drive wash fix own', 'red blue green'),
+    'garment': ('hat coat scarf', 'wear wash own', ' '.join(COLOURS)),
 }
 KIND = {
     thing: kind for kind, row in THINGS.items() for thing in row[0].split()
 }  # 'pear' -> 'food'
 
 # What swapping the two people does: undoes, keeps or leaves open what was said.
-ONE_WAY = ('push', 'chase', 'carry')
-MUTUAL = ('dance with', 'talk with', 'sit near')
-OPEN = ('watch', 'help', 'thank')
+ONE_WAY = ('push', 'chase')
+MUTUAL = ('dance with', 'sit near')
+OPEN = ('watch', 'help')
 ANIMAL_ROLES = ('push', 'chase', 'sit near', 'watch')
 SWAP_LABEL = {
     **dict.fromkeys(ONE_WAY, CONTRADICTION),
@@ -525,7 +510,7 @@ class Dice:
         return [items[place] for _, place in keyed]
 
 
-FRAMES = {'action': 46, 'thing': 24, 'roles': 14, 'number': 16}
+FRAMES = {'action': 52, 'thing': 22, 'roles': 10, 'number': 16}
 SLOTS = {  # slots that a premise may change, and how often they are tried
     'action': {
         'noun': 6,
@@ -593,7 +578,7 @@ def draw_number(dice):
     nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
     scene = Scene(
         nouns=(dice.pick(nouns),),
-        number=dice.weighted({'some': 3, 'two': 3, 'three': 3, 'four': 3, 'five': 3, 'no': 2}),
+        number=dice.weighted({'some': 3, 'two': 3, 'three': 3, 'four': 3, 'no': 2}),
         verb=dice.pick(ACTIONS if person else ANIMAL_ACTIONS),
     )
     if scene.number == 'no':
@@ -683,11 +668,13 @@ def draw_triple(dice, taken):
         if not makes_sense(h):
             continue
         premises = {}
-        for label in LABELS:
-            tries = (draw_premise(dice, h, label, SLOTS[frame]) for _ in range(12))
-            fresh = (p for p in tries if p and raw(say(p)) not in taken)
-            premises[label] = next(fresh, None)
-        if None not in premises.values():
+        for label in reversed(LABELS):  # the hardest first
+            tries = (draw_premise(dice, h, label, SLOTS[frame]) for _ in range(6))
+            fresh = next((p for p in tries if p and raw(say(p)) not in taken), None)
+            if fresh is None:
+                break
+            premises[label] = fresh
+        else:
             taken.update(raw(say(p)) for p in premises.values())
             return premises, maybe_definite(dice, h)
 

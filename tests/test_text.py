@@ -1,5 +1,6 @@
 """Readers of SNLI, of WikiText-2 and of pairs: right on good files, clear on bad ones."""
 
+import contextlib
 import io
 import os
 import sys
@@ -107,7 +108,7 @@ def test_a_tolerance_skips_and_counts_malformed_rows_up_to_its_share(write_snli)
 @pytest.mark.parametrize('content', [b'', b'\n', b'gold_label\n', b'a,b,c\n1,2,3\n', b'\xff\xfe\x00'])
 def test_a_file_that_is_no_snli_file_is_an_error(tmp_path, content):
     (tmp_path / 'snli_1.0_test.txt').write_bytes(content)
-    with pytest.raises(DataError, match='snli_1.0_test.txt'):
+    with pytest.raises(DataError, match=r'snli_1\.0_test\.txt'):
         read_snli(tmp_path, False)
 
 
@@ -138,10 +139,8 @@ def test_whatever_the_bytes_the_reader_answers_or_raises_its_own_error(tmp_path_
     folder = tmp_path_factory.mktemp('snli')
     header = '\t'.join(['gold_label', 'sentence1_binary_parse', 'sentence2_binary_parse', *'abcdefghijk'])
     (folder / 'snli_1.0_train.txt').write_bytes(b'\n'.join([header.encode(), *lines]))
-    try:
+    with contextlib.suppress(BertNLIError):
         read_snli(folder, True)
-    except BertNLIError:
-        pass
 
 
 def test_wiki_lines_become_lower_case_sentences(tmp_path):

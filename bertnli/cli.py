@@ -1,0 +1,226 @@
+"""The command `bertnli`: it reads arguments, calls one job, and prints; it computes nothing itself.
+
+A mistake of the reader's is told in a few lines without a traceback, and the exit code is 2.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import sys
+
+import click
+import tqdm
+
+# The package's attributes load when they are used: MXNet takes seconds, and `--help` needs none of it.
+import bertnli as library
+
+from .errors import BertNLIError, SettingsError
+
+__all__ = ['main']
+
+
+class _Commands(click.Group):
+    """A group whose commands tell a `BertNLIError` in words."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except BertNLIError as error:
+            click.echo(f'bertnli: {error}', err=True)
+            ctx.exit(2)
+
+
+def _options(*names):
+    """The options that commands share, by name, in the order given."""
+    known = {
+        'data': click.option('--data', metavar='DIR', help='Folder with the archives (default: the sample).'),
+        'out': click.option('--out', metavar='DIR', help='Folder for the results.  [default: runs/COMMAND]'),
+        'seed': click.option('--seed', type=int, help='Every random choice follows from it.'),
+        'devices': click.option('--devices', metavar='WHICH', help='gpu, gpu:0,1, cpu or cpu:2.'),
+        'limit': click.option(
+            '--limit', type=click.IntRange(min=1), help='Use only that many training pairs.'
+        ),
+        'preset': click.option('--preset', metavar='NAME', help='A row of the table of settings.'),
+        'steps': click.option('--steps', type=int, help='Pretraining steps.'),
+        'epochs': click.option('--epochs', type=int, help='Fine-tuning epochs.'),
+        'batch': click.option('--batch-size', type=int, help='Examples a step, over all devices.'),
+        'quiet': click.option('--quiet', is_flag=True, help='No progress bars.'),
+    }
+    return lambda command: functools.reduce(lambda f, name: known[name](f), reversed(names), command)
+
+
+def _chosen(preset, *, seed=None, steps=None, epochs=None, batch_size=None):
+    """A preset with what the command line changes."""
+    row, changed = library.recipes.preset(preset), library.settings.changed
+    return dataclasses.replace(
+        row,
+        pretrain=changed(row.pretrain, seed=seed, num_steps=steps, batch_size=batch_size),
+        finetune=changed(row.finetune, seed=seed, num_epochs=epochs, batch_size=batch_size),
+    )
+
+
+def _devices(text):
+    return library.devices.parse_devices(text)
+
+
+@click.group(
+    cls=_Commands, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100}
+)
+@click.version_option(package_name='bertnli')
+def main():
+    """Natural language inference by fine-tuning BERT, on MXNet.
+
+    \b
+    Begin with:   bertnli demo
+    """
+
+
+@main.command()
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'epochs', 'batch', 'quiet')
+def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, quiet):
+    """Pretrain, fine-tune and judge a small BERT, and ask it five questions.
+
+    \b
+    Example:   bertnli demo
+               bertnli demo --data DIR --limit 20000
+    """
+    chosen = _chosen(preset or 'demo', seed=seed, steps=steps, epochs=epochs, batch_size=batch_size)
+    library.recipes.demo(
+        out or 'runs/demo',
+        data=data,
+        chosen=chosen,
+        devices=_devices(devices),
+        limit=limit,
+        progress=not quiet,
+        say=click.echo,
+    )
+
+
+@main.command()
+@_options('data', 'out', 'seed', 'devices', 'preset', 'steps', 'batch', 'quiet')
+def pretrain(data, out, seed, devices, preset, steps, batch_size, quiet):
+    """Pretrain a BERT on WikiText-2: masked words and next sentences.
+
+    \b
+    Example:   bertnli pretrain --preset chapter --data DIR --out runs/bert
+    """
+    chosen = _chosen(preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size)
+    out = out or 'runs/pretrain'
+    library.recipes.pretrain(out, data=data, chosen=chosen, devices=_devices(devices), progress=not quiet)
+    click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
+
+
+@main.command()
+@click.option(
+    '--bert', required=True, metavar='DIR|none', help='A pretrained model, or none to start without.'
+)
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'quiet')
+def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, quiet):
+    """Fine-tune a pretrained BERT on SNLI and keep the epoch that is best on dev.
+
+    \b
+    Example:   bertnli finetune --bert runs/pretrain --data DIR
+    """
+    chosen = _chosen(preset or 'chapter', seed=seed, epochs=epochs, batch_size=batch_size)
+    out, devices = out or 'runs/finetune', _devices(devices)
+    start, vocab = library.recipes.pretrained(bert, devices)
+    _, metrics = library.recipes.finetune(
+        out, start, vocab, data=data, chosen=chosen, devices=devices, limit=limit, progress=not quiet
+    )
+    click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}; the model is in {out}')
+
+
+@main.command()
+@click.option('--model', required=True, metavar='DIR', help='A fine-tuned model.')
+@click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev', show_default=True)
+@click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
+@_options('data', 'devices', 'limit', 'out', 'quiet')
+def evaluate(model, split, as_json, data, devices, limit, out, quiet):
+    """Judge a fine-tuned model: accuracy, per class, confusion, calibration.
+
+    \b
+    Example:   bertnli evaluate --model runs/demo/nli --split test --json
+    """
+    judged = library.recipes.evaluate_folder(
+        model,
+        split,
+        data=data,
+        devices=_devices(devices),
+        limit=limit,
+        progress=not (quiet or as_json),
+    )
+    metrics = {'split': split, **judged.as_dict()}
+    if out:
+        library.checkpoints.write_json(f'{out}/metrics.json', metrics)
+    click.echo(json.dumps(metrics) if as_json else str(judged))
+
+
+@main.command()
+@click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
+@click.option('--file', 'path', metavar='FILE', help='Pairs, one a line, tab between; - is standard input.')
+@click.option(
+    '--model', default='runs/demo/nli', show_default=True, metavar='DIR', help='A fine-tuned model.'
+)
+@_options('devices', 'quiet')
+def predict(sentences, path, model, devices, quiet):
+    """Does the hypothesis follow from the premise? With --file, one tab-separated line a pair.
+
+    \b
+    Example:   bertnli predict "A dog runs in a park." "An animal is outdoors."
+               bertnli predict --file pairs.tsv
+    """
+    if bool(path) == bool(sentences) or (sentences and len(sentences) != 2):
+        raise SettingsError(
+            'nothing to predict' if not (path or sentences) else 'these are not two sentences',
+            found=list(sentences),
+            allowed='a premise and a hypothesis, each in quotes, or --file FILE',
+        )
+    # The pairs are opened before the model is loaded: a wrong path is told at once.
+    pairs = library.read_pairs(path) if path else [library.SentencePair(*sentences)]
+    loaded = library.load_checkpoint(model, _devices(devices), kind='nli')
+    # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
+    asked, printed = itertools.tee(pairs)
+    predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, max_len=loaded.max_len)
+    if not path:
+        click.echo(next(predictions))
+        return
+    bar = tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet)
+    for prediction, pair in bar:
+        numbers = [f'{p:.6f}' for p in prediction.probabilities]
+        click.echo('\t'.join([prediction.label, *numbers, pair.premise, pair.hypothesis]))
+
+
+@main.command()
+@_options('data', 'out', 'limit')
+def data(data, out, limit):
+    """Statistics of both corpora: counts, lengths, labels, skipped rows and why.
+
+    \b
+    Example:   bertnli data --data DIR
+    """
+    found = library.recipes.describe(data, limit)
+    if out:
+        library.checkpoints.write_json(f'{out}/metrics.json', found)
+    for corpus, splits in found.items():
+        click.echo(f'{corpus}: {splits.pop("folder")}')
+        for split, facts in splits.items():
+            click.echo(f'  {split}')
+            for name, value in facts.items():
+                click.echo(f'    {name:20} {value}')
+
+
+@main.command()
+def doctor():
+    """What this machine has, what the library changed for MXNet, and whether it computes rightly.
+
+    \b
+    Example:   bertnli doctor
+    """
+    for name, value in library.runtime.report().items():
+        click.echo(f'{name:12} {value}')
+    for device in library.try_all_gpus():
+        click.echo(f'{"device":12} {device}')
+    right = library.runtime.computes_rightly()
+    click.echo(f'{"arithmetic":12} {"right" if right else "WRONG: matrix products differ from NumPy"}')
+    sys.exit(0 if right else 1)

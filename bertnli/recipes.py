@@ -1,0 +1,243 @@
+"""Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, and the demo of both.
+
+Each job reads its data, trains with checked settings, and leaves a folder with the model and a
+`metrics.json`. The parts are the library's public functions; nothing here computes.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+from .batches import Batches, load_data_snli, load_data_wiki
+from .checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint, write_json
+from .datasets import SNLIBERTDataset
+from .devices import try_all_gpus
+from .errors import SettingsError
+from .evaluation import evaluate, hypothesis_only_baseline
+from .files import data_dir, download_extract
+from .finetuning import train_nli
+from .model import BERTClassifier, BERTModel
+from .pictures import plot_confusion, plot_history, save
+from .prediction import predict_pairs
+from .pretraining import train_bert
+from .runtime import gluon, init, mx, report
+from .settings import PRESETS
+from .text import LABELS, SentencePair, read_snli, read_wiki
+from .tokens import RESERVED, Vocab, tokenize
+
+__all__ = ['demo', 'describe', 'evaluate_folder', 'finetune', 'preset', 'pretrain', 'pretrained']
+
+
+def preset(name):
+    """One row of the table of presets; `SettingsError` names the rows there are.
+
+    >>> preset('chapter').pretrain.num_steps
+    4000
+    """
+    if name not in PRESETS:
+        raise SettingsError('there is no such preset', found=name, allowed=', '.join(PRESETS))
+    return PRESETS[name]
+
+
+def _setting(devices, seed, data):
+    """What every metrics.json says of its surroundings."""
+    return {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed, 'versions': report()}
+
+
+def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True):
+    """Pretrain a new BERT on WikiText-2 and save it in `out`; returns `(bert, vocab, metrics)`.
+
+    `chosen` is a `Preset`: its model and its pretraining are used. Every weight is a function of the seed.
+    """
+    devices = devices or try_all_gpus()
+    settings = chosen.pretrain
+    train_iter, vocab = load_data_wiki(
+        settings.batch_size,
+        settings.max_len,
+        data_dir=data,
+        min_freq=settings.min_freq,
+        seed=settings.seed,
+        progress=progress,
+    )
+    bert = _new_bert(vocab, chosen.model, settings.seed, devices)
+    result = train_bert(
+        train_iter,
+        bert,
+        gluon.loss.SoftmaxCELoss(),
+        len(vocab),
+        devices,
+        settings=settings,
+        on_log=on_log,
+        progress=progress,
+    )
+    metrics = {
+        'mlm_loss': result.mlm_loss,
+        'nsp_loss': result.nsp_loss,
+        'pairs_per_second': result.pairs_per_second,
+        'pretrain_seconds': result.seconds,
+        'pretrain_steps': settings.num_steps,
+        'vocabulary': len(vocab),
+    }
+    notes = {**metrics, 'pretrain': dataclasses.asdict(settings)}
+    save_checkpoint(out, bert, vocab, max_len=settings.max_len, notes=notes)
+    write_json(Path(out, 'metrics.json'), {**notes, **_setting(devices, settings.seed, data)})
+    return bert, vocab, metrics
+
+
+def _new_bert(vocab, settings, seed, devices):
+    mx.random.seed(seed)
+    bert = BERTModel(len(vocab), **dataclasses.asdict(settings))
+    bert.initialize(init.Xavier(), ctx=devices)
+    return bert
+
+
+def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True):
+    """Fine-tune `bert` on SNLI, save the epoch that is best on dev in `out`; returns `(net, metrics)`.
+
+    `bert` None starts from nothing, with the words of the training pairs as vocabulary (`vocab` is ignored).
+    """
+    devices = devices or try_all_gpus()
+    settings = chosen.finetune
+    if bert is None:
+        vocab = _words_of_pairs(data, chosen.pretrain.min_freq, limit)
+        bert = _new_bert(vocab, chosen.model, settings.seed, devices)
+    loaded = load_data_snli(
+        settings.batch_size,
+        settings.max_len,
+        vocab,
+        data_dir=data,
+        limit=limit,
+        seed=settings.seed,
+        progress=progress,
+    )
+    mx.random.seed(settings.seed)
+    net = BERTClassifier(bert)
+    net.classifier.initialize(init.Xavier(), ctx=devices)
+    result = train_nli(
+        net, loaded.train_iter, loaded.dev_iter, settings, devices, on_log=on_log, progress=progress
+    )
+    metrics = {
+        'dev_accuracy': result.dev_accuracy,
+        'best_epoch': result.best_epoch,
+        'train_accuracy': result.train_accuracy,
+        'train_loss': result.train_loss,
+        'examples_per_second': result.examples_per_second,
+        'finetune_seconds': result.seconds,
+        'train_pairs': len(loaded.train_iter.dataset),
+    }
+    notes = {**metrics, 'finetune': dataclasses.asdict(settings)}
+    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes)
+    write_json(Path(out, 'metrics.json'), {**notes, **_setting(devices, settings.seed, data)})
+    return net, metrics
+
+
+def _words_of_pairs(data, min_freq, limit):
+    premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
+    lines = [sentence.lower() for sentence in [*premises, *hypotheses]]
+    return Vocab(tokenize(lines), min_freq=min_freq, reserved_tokens=RESERVED)
+
+
+def evaluate_folder(folder, split, *, data=None, devices=None, limit=None, progress=True):
+    """Judge a fine-tuned model folder on a split; returns an `evaluation.Report`."""
+    loaded = load_checkpoint(folder, devices, kind='nli')
+    return _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
+
+
+def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True):
+    folder = download_extract('SNLI', data_dir=data)
+    dataset = SNLIBERTDataset.from_folder(folder, split, max_len, vocab, limit=limit)
+    batches = Batches(dataset, min(256, len(dataset)), shuffle=False)
+    return evaluate(net, batches, devices, progress=progress)
+
+
+def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say=print):
+    """The main job: pretrain, fine-tune, choose by dev, judge on test once, ask five questions.
+
+    Leaves `bert/`, `nli/`, `metrics.json`, `curves.png` and `confusion.png` in `out`; returns the metrics.
+    """
+    start, out = time.perf_counter(), Path(out)
+    devices = devices or try_all_gpus()
+    pretraining, finetuning = [], []
+    say(f'data: {data_dir(data)}')
+    bert, vocab, first = pretrain(
+        out / 'bert', data=data, chosen=chosen, devices=devices, on_log=pretraining.append, progress=progress
+    )
+    net, second = finetune(
+        out / 'nli',
+        bert,
+        vocab,
+        data=data,
+        chosen=chosen,
+        devices=devices,
+        limit=limit,
+        on_log=finetuning.append,
+        progress=progress,
+    )
+    judged = _judge(net, vocab, chosen.finetune.max_len, 'test', data, devices, progress=progress)
+    snli = download_extract('SNLI', data_dir=data)
+    train, test = read_snli(snli, split='train', limit=limit), read_snli(snli, split='test')
+    metrics = {
+        'test_accuracy': judged.accuracy,
+        'test_pairs': judged.n,
+        'hypothesis_only_accuracy': hypothesis_only_baseline(train, test, seed=chosen.finetune.seed),
+        **second,
+        **first,
+        'seconds': time.perf_counter() - start,
+        **_setting(devices, chosen.finetune.seed, data),
+    }
+    write_json(out / 'metrics.json', metrics)
+    save(plot_history(pretraining + finetuning, title='Pretraining and fine-tuning'), out / 'curves.png')
+    save(plot_confusion(judged.confusion, LABELS, title='Test split'), out / 'confusion.png')
+    say(f'\n{judged}\n')
+    _ask_five(net, vocab, test, say)
+    baseline = metrics['hypothesis_only_accuracy']
+    say(f'test accuracy {judged.accuracy:.3f}; reading the hypothesis alone {baseline:.3f}')
+    say(f'{metrics["seconds"]:.0f} seconds; everything is in {out}')
+    return metrics
+
+
+def _ask_five(net, vocab, test, say):
+    """Five test pairs, their predictions and what people said."""
+    count = len(test[0])
+    pairs = [SentencePair(*(column[i * count // 5] for column in test)) for i in range(5)]
+    for pair, prediction in zip(pairs, predict_pairs(net, vocab, pairs)):
+        say(f'  premise     {pair.premise}\n  hypothesis  {pair.hypothesis}')
+        say(f'  {prediction}; people said {LABELS[pair.label]}\n')
+
+
+def pretrained(name, devices):
+    """`(bert, vocab)` from a folder, or `(None, None)` for the word `none`."""
+    return (None, None) if name == 'none' else load_pretrained_model(name, devices)
+
+
+def describe(data=None, limit=None):
+    """Counts, lengths, labels and skipped rows of both corpora, as JSON content."""
+    wiki, snli = download_extract('wikitext-2', data_dir=data), download_extract('SNLI', data_dir=data)
+    found = {'wikitext-2': {'folder': str(wiki)}, 'SNLI': {'folder': str(snli)}}
+    for split in ('train', 'valid', 'test'):
+        found['wikitext-2'][split] = _describe_text(read_wiki(wiki, split))
+    for split in ('train', 'dev', 'test'):
+        found['SNLI'][split] = _describe_pairs(read_snli(snli, split=split, limit=limit, max_skipped=1.0))
+    return found
+
+
+def _describe_text(paragraphs):
+    counts = [len(sentence.split()) for paragraph in paragraphs for sentence in paragraph]
+    return {'paragraphs': len(paragraphs), 'sentences': len(counts), 'words a sentence': _spread(counts)}
+
+
+def _describe_pairs(pairs):
+    premises, hypotheses, labels = pairs
+    return {
+        'pairs': len(labels),
+        'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
+        'words a premise': _spread([len(sentence.split()) for sentence in premises]),
+        'words a hypothesis': _spread([len(sentence.split()) for sentence in hypotheses]),
+        'skipped': {reason: f'{n} (first lines {lines})' for reason, (n, lines) in pairs.skipped.items()},
+    }
+
+
+def _spread(counts):
+    """The median and the ends of some lengths."""
+    ordered = sorted(counts)
+    return {'least': ordered[0], 'median': ordered[len(ordered) // 2], 'most': ordered[-1]}

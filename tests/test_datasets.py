@@ -1,0 +1,443 @@
+"""Whole corpora against the chapter's algorithm, row by row; workers that work, die and stay away; caches."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import numpy as onp
+import psutil
+import pytest
+
+from bertnli import datasets
+from bertnli.datasets import SNLIBERTDataset, WikiTextDataset
+from bertnli.errors import DataError, RuntimeMismatch, SettingsError
+from bertnli.files import download_extract
+from bertnli.runtime import d2l, gluon, mx
+from bertnli.runtime import np as mxnp
+from bertnli.text import read_snli, read_wiki
+from bertnli.tokens import RESERVED, Vocab, tokenize
+
+PAIRS = [
+    ['A Dog runs home .', 'Two men sit', 'one'] * 7,
+    ['It moves', 'They never stand up again', 'Two THREE four five six seven eight'] * 7,
+    [0, 1, 2] * 7,
+]
+VOCAB = Vocab(tokenize(s.lower() for c in PAIRS[:2] for s in c[:2]), reserved_tokens=RESERVED)
+TEXT = [['a dog runs home', 'it is fast .'], ['one'], ['two men sit', 'they stand up', 'the end .']] * 40
+
+
+def chapters_rows(data, max_len, vocab):
+    """What the chapter's class holds: lower-cased, shortened by a loop, joined and padded by d2l."""
+    pad = vocab['<pad>']
+    for premise, hypothesis, label in zip(*data):
+        p, h = d2l.tokenize([premise.lower(), hypothesis.lower()])
+        while len(p) + len(h) > max_len - 3:
+            (p if len(p) > len(h) else h).pop()
+        tokens, segments = d2l.get_tokens_and_segments(p, h)
+        gap = max_len - len(tokens)
+        yield vocab[tokens] + [pad] * gap, segments + [0] * gap, len(tokens), label
+
+
+def check_against_the_chapter(data, max_len, vocab):
+    ours = SNLIBERTDataset(data, max_len, vocab)
+    theirs = [onp.array(column) for column in zip(*chapters_rows(data, max_len, vocab))]
+    attributes = (ours.all_token_ids, ours.all_segments, ours.valid_lens, ours.labels)
+    for mine, expected in zip(attributes, theirs):
+        assert mine.shape == expected.shape
+        assert (mine.asnumpy() == expected).all()
+
+
+@pytest.mark.parametrize('max_len', [8, 50, 128])
+def test_snli_equals_the_chapter_row_by_row_on_the_sample(max_len):
+    folder = download_extract('SNLI', data_dir='sample')
+    data = read_snli(folder, True, limit=3000)
+    vocab = Vocab(tokenize(s.lower() for s in data[0]), min_freq=2, reserved_tokens=RESERVED)
+    check_against_the_chapter(data, max_len, vocab)
+
+
+@pytest.mark.parametrize('max_len', [8, 50, 128])
+def test_snli_equals_the_chapter_row_by_row_on_20000_real_pairs(max_len, real_data):
+    data = read_snli(download_extract('SNLI', data_dir=real_data), True, limit=20000)
+    vocab = Vocab(tokenize(s.lower() for s in data[0]), min_freq=5, reserved_tokens=RESERVED)
+    check_against_the_chapter(data, max_len, vocab)
+
+
+def test_a_d2l_vocabulary_gives_its_own_numbers():
+    theirs = d2l.Vocab(sorted(VOCAB.idx_to_token), reserved_tokens=list(RESERVED))
+    check_against_the_chapter(PAIRS, 10, theirs)
+
+
+def test_capitals_are_not_unknown_words(capsys):
+    dataset = SNLIBERTDataset([['A DOG RUNS HOME .'], ['IT MOVES'], [0]], 16, VOCAB)
+    assert VOCAB.unk not in dataset.table.flat
+    assert capsys.readouterr().out == 'read 1 examples\n'
+
+
+def test_the_callers_lists_are_left_alone():
+    data = [list(column) for column in PAIRS]
+    SNLIBERTDataset(data, 5, VOCAB)
+    assert data == PAIRS
+
+
+def test_an_item_has_the_chapters_shapes_and_types():
+    (token_ids, segments, valid_len), label = SNLIBERTDataset(PAIRS, 12, VOCAB)[4]
+    for array, shape, kind in (
+        (token_ids, (12,), 'int32'),
+        (segments, (12,), 'int32'),
+        (valid_len, (), 'float32'),
+    ):
+        assert isinstance(array, mxnp.ndarray)
+        assert (array.shape, array.dtype) == (shape, onp.dtype(kind))
+    assert (float(label), label.dtype) == (1.0, onp.dtype('float32'))
+    with pytest.raises(IndexError):
+        SNLIBERTDataset(PAIRS, 12, VOCAB)[21]
+
+
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # Python 3.12 warns of any fork
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_gluons_data_loader_makes_the_chapters_batches(num_workers):
+    dataset = SNLIBERTDataset(PAIRS, 12, VOCAB)
+    rows = list(chapters_rows(PAIRS, 12, VOCAB))
+    loader = gluon.data.DataLoader(dataset, 4, num_workers=num_workers)
+    for number, ((token_ids, segments, valid_lens), labels) in enumerate(loader):
+        expected = list(zip(*rows[4 * number : 4 * number + 4]))
+        for array, values in zip((token_ids, segments, valid_lens, labels), expected):
+            assert array.asnumpy().tolist() == list(
+                map(list if hasattr(values[0], '__len__') else float, values)
+            )
+    assert number == 5
+
+
+def test_a_batch_is_the_items_without_common_padding():
+    dataset = SNLIBERTDataset(PAIRS, 12, VOCAB)
+    rows = onp.array([5, 0, 20])
+    (token_ids, segments, valid_lens), labels = dataset.batch(rows)
+    width = int(valid_lens.max())
+    assert token_ids.shape == segments.shape == (3, width)
+    for place, row in enumerate(rows):
+        (ids, segment, valid_len), label = dataset[row]
+        assert token_ids[place].tolist() == ids[:width].tolist()
+        assert segments[place].tolist() == segment[:width].tolist()
+        assert (valid_lens[place], labels[place]) == (valid_len, label)
+    assert dataset.lengths[rows].tolist() == valid_lens.tolist()
+
+
+def test_the_ratio_strategy_reaches_the_inputs():
+    longest, ratio = (SNLIBERTDataset(PAIRS, 8, VOCAB, strategy=s) for s in ('longest', 'ratio'))
+    assert longest.table.lengths[0].tolist() == [3, 2]
+    assert ratio.table.lengths[0].tolist() == [4, 1]
+
+
+def test_words_take_two_bytes_and_no_padding_is_kept():
+    dataset = SNLIBERTDataset(PAIRS, 128, VOCAB)
+    assert dataset.table.flat.dtype == onp.uint16
+    assert len(dataset.table.flat) == sum(len(s.split()) for column in PAIRS[:2] for s in column)
+
+
+@pytest.mark.parametrize(
+    ('data', 'reason'),
+    [
+        ([[], [], []], 'at least one'),
+        ([['a'], ['b', 'c'], [0]], 'as many premises'),
+        ([['a'], ['b'], [3]], 'pair 0'),
+        ([['a', 'a'], ['b', 'b'], [0, 'neutral']], 'pair 1'),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(data, reason):
+    with pytest.raises(DataError, match=reason):
+        SNLIBERTDataset(data, 16, VOCAB)
+
+
+def test_bad_lengths_and_vocabularies_are_refused():
+    with pytest.raises(SettingsError, match='max_len'):
+        SNLIBERTDataset(PAIRS, 4, VOCAB)
+    for vocab in (None, Vocab(['a'])):
+        with pytest.raises(DataError, match='special words'):
+            SNLIBERTDataset(PAIRS, 16, vocab)
+
+
+# --- worker processes -----------------------------------------------------------------------------
+
+
+def many(copies):
+    return [column * copies for column in PAIRS]
+
+
+def test_workers_give_what_one_process_gives_and_all_end():
+    alone = SNLIBERTDataset(many(100), 16, VOCAB)
+    shared = SNLIBERTDataset(many(100), 16, VOCAB, num_workers=2)
+    assert all((a == b).all() for a, b in zip(alone.table, shared.table))
+    assert not psutil.Process().children()
+
+
+class Deadly(dict):
+    """A vocabulary that ends the process which receives it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_worker_that_cannot_start_is_an_error():
+    vocab = Vocab.from_list(VOCAB.idx_to_token)
+    vocab.token_to_idx = Deadly(vocab.token_to_idx)
+    with pytest.raises(RuntimeMismatch, match='worker process died') as caught:
+        SNLIBERTDataset(PAIRS, 16, vocab, num_workers=2)
+    assert 'num_workers=0' in caught.value.remedy
+
+
+def test_a_worker_killed_at_work_is_an_error_and_no_process_stays():
+    def kill_first_worker():
+        while not stop.is_set():
+            for child in psutil.Process().children():
+                if 'spawn_main' in ' '.join(child.cmdline()):
+                    child.send_signal(signal.SIGKILL)
+                    return
+            time.sleep(0.001)
+
+    stop = threading.Event()
+    killer = threading.Thread(target=kill_first_worker)
+    killer.start()
+    try:
+        with pytest.raises(RuntimeMismatch, match='worker process died'):
+            SNLIBERTDataset(many(1000), 16, VOCAB, num_workers=2)
+    finally:
+        stop.set()
+        killer.join()
+    assert not psutil.Process().children()
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'print("once")\n'
+        'from bertnli.datasets import SNLIBERTDataset\n'
+        'from bertnli.tokens import RESERVED, Vocab\n'
+        'vocab = Vocab(["a"], reserved_tokens=RESERVED)\n'
+        'SNLIBERTDataset([["a"] * 5000, ["a"] * 5000, [0] * 5000], 8, vocab, num_workers=2)\n'
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, 'once\nread 5000 examples\n'), done.stderr
+
+
+def test_workers_load_no_mxnet():
+    code = 'import sys, bertnli.examples; print("mxnet" in sys.modules or "d2l" in sys.modules)'
+    assert datasets.encode_chunk.__module__ == datasets.start_worker.__module__ == 'bertnli.examples'
+    assert subprocess.check_output([sys.executable, '-c', code], text=True) == 'False\n'
+
+
+# --- pretraining ----------------------------------------------------------------------------------
+
+
+def test_wikitext_has_the_chapters_words_pairs_and_vocabulary():
+    ours = WikiTextDataset(TEXT, 64)
+    theirs = d2l._WikiTextDataset(TEXT, 64)
+    assert set(ours.vocab.idx_to_token) == set(theirs.vocab.idx_to_token)
+    assert len(ours) == len(theirs)
+    # Where the sentence is followed by its next one, both hold the same two sentences.
+    tokens, _, valid, positions, weights, answers, is_next = (
+        array.asnumpy() for array in map(mxnp.stack, zip(*ours))
+    )
+    unmasked = tokens.copy()
+    row, place = onp.nonzero(weights)
+    unmasked[row, positions[row, place]] = answers[row, place]
+    first = 0
+    for paragraph in TEXT:
+        for a, b in zip(paragraph, paragraph[1:]):
+            if is_next[first]:
+                words, _ = d2l.get_tokens_and_segments(a.split(), b.split())
+                assert ours.vocab.to_tokens(unmasked[first, : int(valid[first])]) == words
+            first += 1
+
+
+def test_a_wikitext_item_has_the_chapters_shapes_and_types():
+    ours, theirs = WikiTextDataset(TEXT, 64)[0], d2l._WikiTextDataset(TEXT, 64)[0]
+    assert [(x.shape, x.dtype) for x in ours] == [(x.shape, x.dtype) for x in theirs]
+    assert all(isinstance(x, mxnp.ndarray) for x in ours)
+
+
+def test_wikitext_items_depend_on_seed_and_place_only():
+    one, same, other = (WikiTextDataset(TEXT, 64, seed=seed) for seed in (1, 1, 2))
+    items = [[array.tolist() for array in dataset[7]] for dataset in (one, same, other, one)]
+    assert items[0] == items[1] == items[3]
+    assert items[0] != items[2]
+    assert (one.is_next != other.is_next).any()
+    assert [array.tolist() for array in one[-1]] == [array.tolist() for array in one[len(one) - 1]]
+
+
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_gluons_data_loader_takes_wikitext(num_workers):
+    loader = gluon.data.DataLoader(WikiTextDataset(TEXT, 32), 16, num_workers=num_workers)
+    batch = next(iter(loader))
+    assert [array.shape for array in batch] == [(16, 32), (16, 32), (16,), (16, 5), (16, 5), (16, 5), (16,)]
+
+
+def test_a_wikitext_batch_is_the_items_of_those_rows():
+    dataset = WikiTextDataset(TEXT, 64)
+    batch = dataset.batch(onp.array([3, 9]), onp.random.default_rng(0))
+    tokens, segments, valid_lens, positions, weights, answers, nsp = batch
+    assert tokens.shape == segments.shape == (2, int(valid_lens.max()))
+    assert positions.shape == weights.shape == answers.shape == (2, int(weights.sum(axis=1).max()))
+    assert nsp.tolist() == [float(dataset[3][6]), float(dataset[9][6])]
+    assert segments[0].tolist() == dataset[3][1][: segments.shape[1]].tolist()
+
+
+def test_a_given_vocabulary_and_more_text_are_taken():
+    vocab = Vocab(['dog'], reserved_tokens=RESERVED)
+    dataset = WikiTextDataset([*TEXT, ['a new dog', 'arrives']], 64, vocab=vocab)
+    assert dataset.vocab is vocab
+    assert set(dataset.table.flat.tolist()) == {0, 5}
+    assert len(dataset) == len(WikiTextDataset(TEXT, 64)) + 1
+
+
+def test_pairs_too_long_are_left_out_and_counted():
+    dataset = WikiTextDataset(TEXT, 9)
+    assert dataset.lengths.max() <= 9
+    assert len(dataset) + dataset.left_out == 120
+    assert dataset.left_out > 0
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        (['a sentence', 'for a paragraph'], 'list of sentences'),
+        ([['only one'], ['sentence each']], 'no paragraph has a next sentence'),
+        ([], 'no paragraph has a next sentence'),
+        ([[]], 'at least one'),
+        ([['w ' * 20, 'w ' * 20]], 'no two sentences fit'),
+    ],
+)
+def test_text_without_pairs_is_refused(text, reason):
+    with pytest.raises(DataError, match=reason):
+        WikiTextDataset(text, 16, min_freq=1)
+
+
+def test_the_sample_is_enough_for_pretraining():
+    dataset = WikiTextDataset.from_folder(download_extract('wikitext-2', data_dir='sample'), 128, cache=False)
+    assert len(dataset) >= 256
+    assert abs(dataset.is_next.mean() - 0.5) < 0.05
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+def cached_files(cache):
+    return sorted((cache / 'encoded').glob('*'))
+
+
+@pytest.fixture
+def no_building(monkeypatch):
+    """A function after whose call nothing can be read or encoded any more."""
+
+    def forbid():
+        for name in ('_encode', '_index_text', 'read_snli', 'read_wiki'):
+            monkeypatch.setattr(datasets, name, None)
+
+    return forbid
+
+
+def test_the_bare_classes_keep_nothing_on_disk(cache):
+    SNLIBERTDataset(PAIRS, 16, VOCAB)
+    WikiTextDataset(TEXT, 16)
+    assert not cached_files(cache)
+
+
+def test_a_second_start_reads_no_text_and_gives_the_same(cache, write_snli, no_building, tmp_path):
+    folder = write_snli([('neutral', 'a dog', 'it runs'), ('-', 'x', 'y'), ('entailment', 'a', 'b')])
+    (tmp_path / 'wiki.train.tokens').write_text('\n'.join(' . '.join(p) + ' . ' for p in TEXT))
+
+    def load():
+        pairs = SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)
+        return pairs, WikiTextDataset.from_folder(tmp_path, 32, min_freq=3)
+
+    first_pairs, first_wiki = load()
+    no_building()
+    pairs, wiki = load()
+    assert all((a == b).all() for a, b in zip(pairs.table, first_pairs.table))
+    assert pairs.label_ids.tolist() == first_pairs.label_ids.tolist() == [2, 0]
+    assert pairs.skipped == first_pairs.skipped == {'no gold label': (1, [3])}
+    assert wiki.vocab.idx_to_token == first_wiki.vocab.idx_to_token
+    assert wiki.vocab.token_freqs == first_wiki.vocab.token_freqs
+    assert all((a == b).all() for a, b in zip(wiki.table, first_wiki.table))
+    # Other lengths and strategies need no other encoding.
+    assert SNLIBERTDataset.from_folder(folder, 'train', 6, VOCAB, strategy='ratio').lengths.max() == 6
+
+
+def test_the_classes_own_cache_follows_content_vocabulary_and_settings(cache, no_building):
+    SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
+    SNLIBERTDataset([PAIRS[0], PAIRS[0], PAIRS[2]], 16, VOCAB, cache=True)
+    SNLIBERTDataset([PAIRS[0], PAIRS[1], PAIRS[2][::-1]], 16, VOCAB, cache=True)
+    SNLIBERTDataset(PAIRS, 16, Vocab(['a'], reserved_tokens=RESERVED), cache=True)
+    WikiTextDataset(TEXT, 16, cache=True)
+    WikiTextDataset(TEXT[1:], 16, cache=True)
+    WikiTextDataset(TEXT, 16, min_freq=2, cache=True)
+    WikiTextDataset(TEXT, 16, vocab=VOCAB, cache=True)
+    assert len(cached_files(cache)) == 8
+    no_building()
+    assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
+    assert WikiTextDataset(TEXT, 16, min_freq=2, cache=True)
+
+
+def test_a_changed_file_is_read_again(cache, write_snli):
+    folder = write_snli([('neutral', 'a dog', 'it runs')])
+    SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)
+    write_snli([('neutral', 'a dog', 'it runs'), ('neutral', 'a man', 'it runs')])
+    assert len(SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)) == 2
+
+
+def test_a_torn_or_altered_cache_is_built_anew(cache):
+    expected = SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).all_token_ids.tolist()
+    (path,) = cached_files(cache)
+    whole = path.read_bytes()
+    damaged = [b'', whole[: len(whole) // 2], whole[:-1]]
+    for place in range(0, len(whole), 97):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for data in damaged:
+        path.write_bytes(data)
+        assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).all_token_ids.tolist() == expected
+        assert len(cached_files(cache)) == 1  # nothing lies aside
+
+
+def test_a_forged_cache_with_another_meaning_is_built_anew(cache):
+    SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
+    (path,) = cached_files(cache)
+    with onp.load(path) as file:
+        arrays = dict(file)
+    arrays['labels'] = arrays['labels'][::-1]
+    onp.savez(path, **arrays)
+    assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).label_ids.tolist() == PAIRS[2]
+
+
+def test_without_a_writable_cache_the_work_goes_on_with_a_warning(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('x')
+    monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.warns(UserWarning, match='not kept'):
+        assert len(SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)) == 21
+    monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path))
+    (tmp_path / 'encoded').write_text('in the way')
+    with pytest.warns(UserWarning, match='not kept'):
+        assert len(SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)) == 21
+
+
+def test_errors_of_the_reader_are_not_swallowed_by_the_cache(cache, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(DataError, match='cannot be read'):
+            SNLIBERTDataset.from_folder(tmp_path, 'train', 16, VOCAB)
+        with pytest.raises(DataError, match='cannot be read'):
+            WikiTextDataset.from_folder(tmp_path, 16)
+
+
+def test_real_wikitext_has_the_chapters_vocabulary_and_pairs(real_data):
+    folder = download_extract('wikitext-2', data_dir=real_data)
+    dataset = WikiTextDataset(read_wiki(folder), 64)
+    paragraphs = [d2l.tokenize(paragraph) for paragraph in d2l._read_wiki(folder)]
+    sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
+    theirs = d2l.Vocab(sentences, min_freq=5, reserved_tokens=list(RESERVED))
+    assert set(dataset.vocab.idx_to_token) == set(theirs.idx_to_token)
+    assert len(dataset) + dataset.left_out == sum(len(paragraph) - 1 for paragraph in paragraphs)
+    mx.nd.waitall()
