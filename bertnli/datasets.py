@@ -12,13 +12,12 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
 import types
 import warnings
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
 
 import numpy as onp
@@ -29,11 +28,10 @@ from .examples import (
     PairTable,
     check_max_len,
     draw_next_sentences,
-    encode_chunk,
     join_pairs,
     mask_batch,
     ordinary_ids,
-    start_worker,
+    serve_chunks,
 )
 from .files import cache_dir
 from .runtime import gluon, np
@@ -69,27 +67,58 @@ def _word_type(vocab_size):
 
 
 def _in_workers(chunks, table, unk, num_workers):
-    """Yield `encode_chunk` of each chunk in order, computed by spawned processes."""
-    pool = ProcessPoolExecutor(
-        min(num_workers, len(chunks)),
-        mp_context=multiprocessing.get_context('spawn'),
-        initializer=start_worker,
-        initargs=(table, unk),
-    )
+    """Yield `index_words` of each chunk in order, computed by spawned processes.
+
+    Each process has a pipe of its own and at most one chunk: the death of any process ends its
+    pipe and is noticed at once. (ProcessPoolExecutor can wait for ever if one dies while another
+    starts, a Pool if one dies at all.)
+    """
+    context = multiprocessing.get_context('spawn')
+    workers = {}  # our end of the pipe -> process
     try:
-        with _hidden_main():  # the processes start while work is submitted
-            futures = [pool.submit(encode_chunk, chunk) for chunk in chunks]
-        for future in futures:
-            yield future.result()
-    except BrokenProcessPool as error:
+        for _ in range(min(num_workers, len(chunks))):
+            ours, theirs = context.Pipe()
+            worker = context.Process(target=serve_chunks, args=(theirs, table, unk), daemon=True)
+            with _hidden_main():
+                worker.start()
+            theirs.close()
+            workers[ours] = worker
+        yield from _distribute(chunks, list(workers))
+    except (EOFError, OSError) as error:
         raise RuntimeMismatch(
             'a worker process died while it encoded sentences',
-            found=str(error),
+            found=f'{type(error).__name__}: {error}',
             allowed='workers that live to the end; most often the memory ran out',
             remedy='close other programs, or encode in this process with num_workers=0',
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        for ours, worker in workers.items():
+            ours.close()
+            worker.kill()
+            worker.join()
+
+
+def _distribute(chunks, connections):
+    """Give every connection a chunk, and the next one when it answers; yield answers in order."""
+    tasks, done, wanted = enumerate(chunks), {}, itertools.count()
+    busy = set(connections)
+    for connection in connections:
+        connection.send(next(tasks))
+    number = next(wanted)
+    while busy:
+        for connection in multiprocessing.connection.wait(busy):
+            place, answer = connection.recv()
+            if isinstance(answer, Exception):
+                raise answer
+            done[place] = answer
+            task = next(tasks, None)
+            if task is None:
+                busy.discard(connection)
+            else:
+                connection.send(task)
+        while number in done:
+            yield done.pop(number)
+            number = next(wanted)
 
 
 @contextlib.contextmanager
@@ -165,8 +194,8 @@ def _cache_path(kind, key):
 
 def _load(path, key):
     try:
-        with onp.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, 'rb') as file, onp.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         digest = str(arrays.pop('digest'))
     # A damaged archive may fail anywhere in NumPy or zipfile, with nearly any exception.
     except Exception:

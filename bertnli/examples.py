@@ -8,6 +8,7 @@ Shapes: B pairs in the batch, T words in the longest input, P hidden words in th
 """
 
 import html
+import signal
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -19,7 +20,6 @@ __all__ = [
     'PairTable',
     'check_max_len',
     'draw_next_sentences',
-    'encode_chunk',
     'encode_pair',
     'explain_pair',
     'get_tokens_and_segments',
@@ -28,7 +28,7 @@ __all__ = [
     'mask_tokens',
     'next_sentence_pairs',
     'ordinary_ids',
-    'start_worker',
+    'serve_chunks',
     'truncate_pair',
 ]
 
@@ -190,17 +190,24 @@ def join_pairs(table, rows, special, width=None):
 
 # --- worker processes -----------------------------------------------------------------------------
 
-_worker = {}  # in a worker process: the vocabulary, received once
 
+def serve_chunks(connection, table, unk):
+    """All that a worker process does: answer (number, sentences) by (number, what they become).
 
-def start_worker(table, unk):
-    """Run once in each worker process: keep the vocabulary."""
-    _worker.update(table=table, unk=unk)
-
-
-def encode_chunk(sentences):
-    """Run in a worker process: `index_words` of a chunk of raw sentences."""
-    return index_words(sentences, _worker['table'], _worker['unk'])
+    The vocabulary comes once, at the start. It ends when the other side closes the connection.
+    """
+    # Ctrl-C reaches every process of a terminal; the one that started us decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            number, sentences = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = index_words(sentences, table, unk)
+        except Exception as error:
+            answer = error  # raised again by the process that asked
+        connection.send((number, answer))
 
 
 # --- masked words ---------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, on_log=
     """Fine-tune a `BERTClassifier` and keep the weights of the epoch that is best on the dev split.
 
     Both iterators yield `((tokens, segments, valid_lens), labels)`. `on_log` receives records with `epoch`,
-    `train_loss`, `train_acc`, `learning_rate` and, after each epoch, `dev_acc`. Returns a `FinetuneResult`.
+    `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Returns a `FinetuneResult`.
     Only the encoder and the head are trained; the test split is never seen here.
 
     Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite.
@@ -157,7 +157,14 @@ def _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress):
         raise SettingsError('there is nothing to train on', found='an iterator without batches')
     # subtle: below five batches the chapter divides by zero here.
     interval = max(1, num_batches // 5)
-    bar = tqdm(train_iter, desc=f'epoch {epoch + 1}/{num_epochs}', unit='batch', disable=not progress)
+    # subtle: tqdm asks for an iterator more than once, and each would be an epoch of its own.
+    bar = tqdm(
+        iter(train_iter),
+        total=num_batches,
+        desc=f'epoch {epoch + 1}/{num_epochs}',
+        unit='batch',
+        disable=not progress,
+    )
     with clock:
         for i, (features, labels) in enumerate(bar):
             losses, hits = step(features, labels)

@@ -166,8 +166,9 @@ def save(figure, path):
 def plot_history(records, *, x=None, title=None):
     """The course of a training: losses, accuracies and the learning rate, each on axes of its own.
 
-    `records` is a list of dictionaries, one per point. A point stands at its 'step' or, where some have
-    none, at its 'epoch' (`x` chooses). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss', 'dev_loss',
+    `records` is a list of dictionaries, one per point; those of a pretraining and of a fine-tuning may
+    stand in one list. A panel is drawn over 'step' or, where some of its points have none, over 'epoch'
+    (`x` chooses for all). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss', 'dev_loss',
     'train_acc', 'dev_acc', 'test_acc' and a 'learning_rate' that changes; each may be missing (or None)
     here and there, other keys are left alone. Dashed lines show what guessing would reach. Raises
     `SettingsError` if there is nothing to draw.
@@ -175,9 +176,10 @@ def plot_history(records, *, x=None, title=None):
     >>> plot_history([{'epoch': 1, 'dev_acc': 0.5}, {'epoch': 2, 'dev_acc': 0.75}]).alt
     'Curves over the epoch, last values: accuracy (dev) 0.75.'
     """
-    x = x or _place(records)
     panels = _filled_panels(records, x)
-    rate = _series(records, x, _RATE)
+    rated = [record for record in records if record.get(_RATE) is not None]
+    place = x or (_place(rated) if rated else None)
+    rate = _series(rated, place, _RATE)
     rate = rate if len(set(rate[1])) > 1 else None
     if not panels and rate is None:
         raise SettingsError(
@@ -185,17 +187,18 @@ def plot_history(records, *, x=None, title=None):
             found=sorted({key for record in records for key in record}),
             allowed=', '.join([line[0] for lines, _ in _PANELS.values() for line in lines] + [_RATE]),
         )
-    return _draw_history(panels, rate, x, title)
+    return _draw_history(panels, rate, place, title)
 
 
 def _place(records):
+    """What all of these points have: a step, or an epoch."""
     for key in ('step', 'epoch'):
-        if records and all(record.get(key) is not None for record in records):
+        if all(record.get(key) is not None for record in records):
             return key
     raise SettingsError(
         'the records do not say where their points stand',
         found=f'{len(records)} records',
-        allowed="at least one record, and 'step' (or 'epoch') in each",
+        allowed="'step' (or 'epoch') in each",
     )
 
 
@@ -211,33 +214,37 @@ def _series(records, x, key):
 
 
 def _filled_panels(records, x):
-    """(name, [(points, line), …], level) of each panel that has at least one point."""
+    """(name, [(points, line), …], level, x) of each panel that has at least one point."""
     panels = []
     for name, (lines, level) in _PANELS.items():
-        filled = [(_series(records, x, line[0]), line) for line in lines]
+        keys = {line[0] for line in lines}
+        mine = [record for record in records if any(record.get(key) is not None for key in keys)]
+        place = x or (_place(mine) if mine else None)
+        filled = [(_series(mine, place, line[0]), line) for line in lines]
         filled = [(points, line) for points, line in filled if points[0]]
         if filled:
-            panels.append((name, filled, level))
+            panels.append((name, filled, level, place))
     return panels
 
 
-def _draw_history(panels, rate, x, title):
+def _draw_history(panels, rate, rate_x, title):
     columns, rows = max(1, min(2, len(panels))), math.ceil(len(panels) / 2)
     heights = [3.6] * rows + [1.8] * (rate is not None)
     picture = _picture(6.2 if columns == 1 else 10.5, sum(heights) + 0.4 * bool(title), title)
     grid = picture.add_gridspec(len(heights), columns, height_ratios=heights)
-    for index, (name, lines, level) in enumerate(panels):
+    for index, (name, lines, level, x) in enumerate(panels):
         axes = picture.add_subplot(grid[index // 2, index % 2])
         _draw_panel(axes, name, lines, level)
         axes.set_xlabel(x)
     if rate is not None:
         axes = picture.add_subplot(grid[-1, :])
         axes.plot(*rate, color=INK)
-        axes.set(title='learning rate', xlabel=x, ylim=(0, 1.1 * max(rate[1])))
+        axes.set(title='learning rate', xlabel=rate_x, ylim=(0, 1.1 * max(rate[1])))
         _frame(axes)
         axes.set_yticks([0, max(rate[1])], ['0', f'{max(rate[1]):.2g}'])
-    last = [f'{name} ({line[1]}) {points[1][-1]:.3g}' for name, lines, _ in panels for points, line in lines]
-    picture.alt = f'Curves over the {x}, last values: {", ".join([*last] or ["learning rate only"])}.'
+    last = [f'{name} ({line[1]}) {points[1][-1]:.3g}' for name, lines, *_ in panels for points, line in lines]
+    over = ' and '.join(sorted({x for *_, x in panels} or {rate_x}, reverse=True))
+    picture.alt = f'Curves over the {over}, last values: {", ".join([*last] or ["learning rate only"])}.'
     return picture
 
 
@@ -531,10 +538,10 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
             'there are no lengths to draw', found=lengths_by_name, allowed="{'pair': [12, 17, …], …}"
         )
     lengths = {name: _array(f'the lengths of {name}', values, 1) for name, values in lengths_by_name.items()}
-    end = max(max(numpy.quantile(values, 0.999) for values in lengths.values()), max_len or 1)
+    end = max(max(numpy.quantile(values, 0.999) for values in lengths.values()), 1.04 * (max_len or 1))
     width = max(1, math.ceil(end / 60))  # whole tokens, at most some sixty bars
     edges = numpy.arange(-0.5, end + width + 0.5, width)
-    picture = _picture(8.6, 0.7 + 1.75 * len(lengths) + 0.4 * bool(title), title)
+    picture = _picture(8.6, 0.9 + 1.75 * len(lengths) + 0.4 * bool(title), title)
     every = picture.subplots(len(lengths), 1, sharex=True, squeeze=False)[:, 0]
     told = []
     for index, (axes, (name, values)) in enumerate(zip(every, lengths.items())):
@@ -542,7 +549,7 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
         facts = f'median {numpy.median(values):g}, longest {values.max():g}'
         if max_len is not None:
             facts += f', {_percent((values > max_len).mean())} longer than {max_len}'
-            axes.axvline(max_len + 0.5 * width, color=INK, linestyle='--', linewidth=2)
+            axes.axvline(max_len + 0.5, color=INK, linestyle='--', linewidth=2)
         axes.set_title(name)
         axes.set_title(facts, loc='right', weight='normal', fontsize=12)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 
 import numpy as onp
@@ -122,7 +121,7 @@ def test_a_batch_is_the_items_without_common_padding():
         (ids, segment, valid_len), label = dataset[row]
         assert token_ids[place].tolist() == ids[:width].tolist()
         assert segments[place].tolist() == segment[:width].tolist()
-        assert (valid_lens[place], labels[place]) == (valid_len, label)
+        assert (valid_lens[place], labels[place]) == (float(valid_len), float(label))
     assert dataset.lengths[rows].tolist() == valid_lens.tolist()
 
 
@@ -163,6 +162,11 @@ def test_bad_lengths_and_vocabularies_are_refused():
 # --- worker processes -----------------------------------------------------------------------------
 
 
+def workers():
+    """Our spawned processes (multiprocessing's own helper, one a program, is none)."""
+    return [p for p in psutil.Process().children() if 'spawn_main' in ' '.join(p.cmdline())]
+
+
 def many(copies):
     return [column * copies for column in PAIRS]
 
@@ -171,7 +175,7 @@ def test_workers_give_what_one_process_gives_and_all_end():
     alone = SNLIBERTDataset(many(100), 16, VOCAB)
     shared = SNLIBERTDataset(many(100), 16, VOCAB, num_workers=2)
     assert all((a == b).all() for a, b in zip(alone.table, shared.table))
-    assert not psutil.Process().children()
+    assert not workers()
 
 
 class Deadly(dict):
@@ -190,15 +194,23 @@ def test_a_worker_that_cannot_start_is_an_error():
 
 
 def test_a_worker_killed_at_work_is_an_error_and_no_process_stays():
-    def kill_first_worker():
-        while not stop.is_set():
-            for child in psutil.Process().children():
-                if 'spawn_main' in ' '.join(child.cmdline()):
-                    child.send_signal(signal.SIGKILL)
-                    return
-            time.sleep(0.001)
+    chunks = [PAIRS[0]] * 10_000
+    parts = datasets._in_workers(chunks, VOCAB.token_to_idx, VOCAB.unk, 2)
+    next(parts)
+    workers()[0].send_signal(signal.SIGKILL)
+    with pytest.raises(RuntimeMismatch, match='worker process died'):
+        list(parts)
+    assert not workers()
 
-    stop = threading.Event()
+
+def test_a_worker_killed_while_it_starts_is_an_error_and_no_process_stays():
+    def kill_first_worker():
+        while not found and not stop.is_set():
+            found.extend(workers())
+        for worker in found:
+            worker.send_signal(signal.SIGKILL)
+
+    found, stop = [], threading.Event()
     killer = threading.Thread(target=kill_first_worker)
     killer.start()
     try:
@@ -207,7 +219,14 @@ def test_a_worker_killed_at_work_is_an_error_and_no_process_stays():
     finally:
         stop.set()
         killer.join()
-    assert not psutil.Process().children()
+    assert not workers()
+
+
+def test_an_error_in_a_worker_is_raised_here():
+    data = [['a', None], ['b', 'c'], [0, 1]]
+    with pytest.raises(AttributeError, match='lower'):
+        list(datasets._in_workers([data[0]], {}, 0, 1))
+    assert not workers()
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
@@ -225,7 +244,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
 
 def test_workers_load_no_mxnet():
     code = 'import sys, bertnli.examples; print("mxnet" in sys.modules or "d2l" in sys.modules)'
-    assert datasets.encode_chunk.__module__ == datasets.start_worker.__module__ == 'bertnli.examples'
+    assert datasets.serve_chunks.__module__ == 'bertnli.examples'
     assert subprocess.check_output([sys.executable, '-c', code], text=True) == 'False\n'
 
 

@@ -181,7 +181,7 @@ def server(monkeypatch, cache):
             pass
 
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     base = f'http://127.0.0.1:{server.server_port}'
     monkeypatch.setenv('no_proxy', '127.0.0.1')

@@ -260,6 +260,11 @@ def test_lengths_count_every_text_and_the_share_beyond_max_len():
     assert 'median 3.5, longest 10, 25 % longer than 9' in shown(picture)
 
 
+def test_max_len_is_marked_behind_its_own_tokens_and_inside_the_axes():
+    axes = plot_lengths({'pair': [3, 10]}, max_len=128).axes[0]
+    assert axes.get_lines()[0].get_xdata()[0] == 128.5 < axes.get_xlim()[1]
+
+
 def test_one_endless_text_does_not_flatten_the_histogram():
     picture = plot_lengths({'pair': [10] * 5000 + [100_000]})
     assert picture.axes[0].get_xlim()[1] < 20
