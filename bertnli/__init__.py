@@ -57,6 +57,7 @@ _PUBLIC = {
         'plot_ratios',
         'plot_reliability',
     ],
+    'bench': ['compare'],
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
 }
 

@@ -2,7 +2,8 @@
 
 A folder holds three files. `weights-….safetensors` and `vocab-….json` carry their checksum in their name;
 `manifest.json` names them, with sizes and checksums, and is written last, aside, and renamed: whoever reads
-the folder sees the old model or the new one, never a mixture. Nothing is pickled.
+the folder sees the old model or the new one, never a mixture. Nothing is pickled, and a file is measured
+and checked before it is believed.
 
 Also read: the layout in which d2l publishes weights (`vocab.json` and `pretrained.params`).
 """
@@ -11,8 +12,10 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
 import re
+import struct
 import tempfile
 from pathlib import Path
 
@@ -21,7 +24,7 @@ import safetensors
 import safetensors.numpy
 
 from .devices import try_all_gpus
-from .errors import CheckpointError, SettingsError
+from .errors import CheckpointError, DataError
 from .model import BERTClassifier, BERTModel
 from .runtime import mx, np, report
 from .settings import ModelSettings
@@ -32,6 +35,11 @@ __all__ = ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_check
 
 _FORMAT = 1
 _KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
+_NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
+
+# A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there.
+_LIST_MAGIC, _ARRAY_MAGICS = 0x112, (0xF993FAC9, 0xF993FACA)
+_ARRAY_TYPES = ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +56,36 @@ class Checkpoint:
 
 
 def write_json(path, content):
-    """Write a JSON file whole or not at all.
+    """Write a JSON file whole or not at all; `DataError` if it cannot be, or `content` is no JSON.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_json(Path(folder, 'a.json'), {'a': 1})
     ...     Path(folder, 'a.json').read_text()
     '{\\n  "a": 1\\n}\\n'
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
-    _write_whole(Path(path), text.encode('utf-8'))
+    path, content = Path(path), _as_json(content)
+    try:
+        _write_whole(path, content)
+    except OSError as error:
+        raise DataError(
+            'the file cannot be written',
+            where=str(path),
+            found=str(error),
+            remedy='choose a folder that you may write to, on a disk with room',
+        ) from error
+
+
+def _as_json(content):
+    """Bytes of strict JSON: readers in other languages refuse NaN and infinity."""
+    try:
+        return json.dumps(content, indent=2, allow_nan=False).encode() + b'\n'
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            'this cannot be written as JSON',
+            found=str(error),
+            allowed='words, finite numbers, and lists and dictionaries of them',
+            remedy='convert arrays with .tolist() and numbers with float()',
+        ) from error
 
 
 def _write_whole(path, content):
@@ -79,7 +108,8 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
     """Write a `BERTModel` or `BERTClassifier` with everything that is needed to use it again.
 
     `notes` is any JSON content (metrics, seed, recipe) to keep beside the weights. Returns the folder.
-    Raises `CheckpointError` for another kind of network or when the folder cannot be written.
+    Raises `CheckpointError` for another kind of network, one that could not be loaded again (weights that
+    are not finite, another vocabulary's), or a folder that cannot be written.
     """
     kind = next((kind for kind, cls in _KINDS.items() if isinstance(net, cls)), None)
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
@@ -91,10 +121,12 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
             remedy="for d2l's networks use net.save_parameters(path); BERTModel can load that file",
         )
     folder = Path(folder)
-    weights = {name: p.list_data()[0].asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    weights = _weights_of(net)
+    # A good model is not replaced by one that nobody could load.
+    _check_fit(weights, _build(kind, len(vocab), bert.settings), 'the network to be saved')
     files = {
         'weights': ('safetensors', safetensors.numpy.save(weights)),
-        'vocab': ('json', json.dumps(vocab.idx_to_token, ensure_ascii=False, indent=0).encode('utf-8')),
+        'vocab': ('json', _as_json(list(vocab.idx_to_token))),
     }
     manifest = {
         'format': _FORMAT,
@@ -113,21 +145,45 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
             name = f'{part}-{digest[:12]}.{suffix}'
             manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
             _write_whole(folder / name, content)
-        write_json(folder / 'manifest.json', manifest)
+        manifest = json.loads(_as_json(manifest))  # as a reader will see it, keys and tuples included
+        _write_whole(folder / 'manifest.json', _as_json({**manifest, 'sha256': _digest(manifest)}))
     except OSError as error:
         raise CheckpointError(
             'the model cannot be written',
             where=str(folder),
             found=str(error),
-            remedy='choose a folder that you may write to, on a disk with room; what stood there still stands',
+            remedy='choose a folder that you may write to, with room; a model that stood there still stands',
         ) from error
     _remove_older(folder, {entry['name'] for entry in manifest['files'].values()})
     return folder
 
 
+def _weights_of(net):
+    """All parameters as NumPy arrays, by the names under which they are saved."""
+    try:
+        return {name: p.list_data()[0].asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    except RuntimeError as error:
+        raise CheckpointError(
+            'the network has no weights yet',
+            found=str(error).splitlines()[0],
+            remedy='call net.initialize(), train, and save then',
+        ) from error
+
+
+def _build(kind, vocab_size, settings):
+    """A network without weights."""
+    bert = BERTModel(vocab_size, **dataclasses.asdict(settings))
+    return bert if kind == 'bert' else BERTClassifier(bert)
+
+
+def _digest(manifest):
+    """The checksum of a manifest's content, whatever its spaces and lines."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _remove_older(folder, current):
     for path in folder.iterdir():
-        if re.fullmatch(r'(weights|vocab)-[0-9a-f]{12}\.\w+', path.name) and path.name not in current:
+        if _NAME.fullmatch(path.name) and path.name not in current:
             path.unlink()
 
 
@@ -148,18 +204,18 @@ def load_checkpoint(folder, devices=None, *, kind=None):
             allowed=wanted[kind],
             remedy='`bertnli pretrain` writes the one, `bertnli finetune` the other',
         )
+    content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
     try:
         settings = ModelSettings(**manifest['model'])
-    except (TypeError, SettingsError) as error:
-        raise _torn(folder, 'manifest.json', str(error)) from error
-    content = {part: _read_verified(folder, entry) for part, entry in manifest['files'].items()}
-    vocab = Vocab.from_list(json.loads(content['vocab']))
-    bert = BERTModel(len(vocab), **dataclasses.asdict(settings))
-    net = bert if manifest['kind'] == 'bert' else BERTClassifier(bert)
-    try:
+        vocab = Vocab.from_list(_words_in(content['vocab']))
         weights = safetensors.numpy.load(content['weights'])
-    except safetensors.SafetensorError as error:
-        raise _torn(folder, manifest['files']['weights']['name'], str(error)) from error
+        sizes = _sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
+        if manifest['model'] != {**manifest['model'], **sizes}:
+            raise ValueError('the settings are not those of the weights')
+    # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
+    except Exception as error:
+        raise _torn(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
+    net = _build(manifest['kind'], len(vocab), settings)
     _set_weights(net, weights, devices or try_all_gpus(), str(folder))
     return Checkpoint(
         net,
@@ -194,11 +250,10 @@ def _read_manifest(folder):
             allowed='a folder written by `bertnli pretrain`, `finetune` or `demo`',
             remedy='check the path',
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _torn(folder, 'manifest.json', str(error)) from error
-    needed = {'format', 'kind', 'model', 'labels', 'max_len', 'files', 'notes'}
-    if not isinstance(manifest, dict) or not needed <= set(manifest):
-        raise _torn(folder, 'manifest.json', 'fields are missing')
+    if not isinstance(manifest, dict) or 'format' not in manifest:
+        raise _torn(folder, 'manifest.json', 'another content')
     if manifest['format'] != _FORMAT:
         raise CheckpointError(
             'the model was written in another format',
@@ -207,57 +262,81 @@ def _read_manifest(folder):
             allowed=_FORMAT,
             remedy='update bertnli',
         )
-    entries = manifest['files']
+    if manifest.pop('sha256', None) != _digest(manifest):
+        raise _torn(folder, 'manifest.json', 'another checksum')
+    kind, files, model = (manifest.get(name) for name in ('kind', 'files', 'model'))
     if (
-        manifest['kind'] not in _KINDS
-        or not isinstance(entries, dict)
-        or set(entries) != {'weights', 'vocab'}
+        kind not in list(_KINDS)
+        or not (
+            isinstance(files, dict) and isinstance(model, dict) and isinstance(manifest.get('notes'), dict)
+        )
+        or set(files) != {'weights', 'vocab'}
+        or not all(isinstance(entry, dict) for entry in files.values())
+        or not isinstance(manifest.get('max_len'), int)
     ):
-        raise _torn(folder, 'manifest.json', 'unknown kind or files')
-    if manifest['kind'] == 'nli' and manifest['labels'] != list(LABELS):
+        raise _torn(folder, 'manifest.json', 'fields are missing, or unknown')
+    if manifest.get('labels') != (list(LABELS) if kind == 'nli' else []):
         raise CheckpointError(
             'the model counts its labels in another order',
             where=str(path),
-            found=manifest['labels'],
+            found=manifest.get('labels'),
             allowed=list(LABELS),
             remedy='two classes would be swapped in silence; train with this library',
         )
     return manifest
 
 
-def _read_verified(folder, entry):
+def _read_verified(folder, part, entry):
     """The bytes of a file, if they are the ones that the manifest describes."""
-    # A name is only a name: no path leads out of the folder.
-    path = folder / Path(str(entry.get('name'))).name
+    name, size, digest = (entry.get(key) for key in ('name', 'bytes', 'sha256'))
+    # No name leads out of the folder.
+    if not (isinstance(name, str) and _NAME.fullmatch(name) and name.startswith(part)):
+        raise _torn(folder, 'manifest.json', f'a file of the name {name!r}')
+    path = folder / name
     try:
+        if path.stat().st_size != size:
+            raise _torn(folder, name, f'{path.stat().st_size} bytes instead of {size}')
         content = path.read_bytes()
     except OSError as error:
-        raise _torn(folder, path.name, error.strerror) from error
-    if len(content) != entry.get('bytes'):
-        raise _torn(folder, path.name, f'{len(content)} bytes instead of {entry.get("bytes")}')
-    if hashlib.sha256(content).hexdigest() != entry.get('sha256'):
-        raise _torn(folder, path.name, 'another checksum')
+        raise _torn(folder, name, error.strerror) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise _torn(folder, name, 'another checksum')
     return content
 
 
+def _words_in(content):
+    """The list of words in the bytes of a `vocab.json`."""
+    found = json.loads(content)
+    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
+        raise ValueError('the vocabulary is not a list of words')
+    return found
+
+
 def _set_weights(net, weights, devices, where):
-    """Put arrays into the network's parameters; names, shapes and finiteness must be right."""
-    parameters = net._collect_params_with_prefix()
-    wrong = sorted(set(parameters) ^ set(weights))
-    wrong += [
-        name for name in set(parameters) & set(weights) if parameters[name].shape != weights[name].shape
-    ]
+    """Put arrays into the network's parameters, if they fit."""
+    _check_fit(weights, net, where)
+    net.initialize(mx.init.Zero(), ctx=devices)
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(np.array(weights[name].astype('float32')))
+
+
+def _check_fit(weights, net, where):
+    """Names and shapes must be the network's, and all numbers finite."""
+    shapes = {name: parameter.shape for name, parameter in net._collect_params_with_prefix().items()}
+    wrong = sorted(name for name in {*shapes, *weights} if _shape(weights, name) != shapes.get(name))
     wrong += [name for name, array in weights.items() if not onp.isfinite(array).all()]
     if wrong:
         raise CheckpointError(
-            'the weights do not fit the model',
+            'the weights do not fit the model or its vocabulary, or are not finite',
             where=where,
-            found=f'missing, superfluous, misshapen or not finite: {", ".join(wrong[:5])}',
-            remedy='use the weights and the settings of one and the same training',
+            found=', '.join(f'{name} {_shape(weights, name) or "missing"}' for name in wrong[:5]),
+            allowed=', '.join(f'{name} {shapes.get(name, "absent")}' for name in wrong[:5]),
+            remedy='use weights, vocabulary and settings of one and the same training',
         )
-    net.initialize(mx.init.Zero(), ctx=devices)
-    for name, parameter in parameters.items():
-        parameter.set_data(np.array(weights[name].astype('float32')))
+
+
+def _shape(weights, name):
+    return weights[name].shape if name in weights else None
 
 
 def load_pretrained_model(pretrained_model, devices=None, **sizes):
@@ -269,15 +348,15 @@ def load_pretrained_model(pretrained_model, devices=None, **sizes):
     """
     folder = Path(pretrained_model)
     if not (folder / 'pretrained.params').is_file():
-        loaded = load_checkpoint(folder, devices)
+        loaded = load_checkpoint(folder, devices, kind='bert')
         return loaded.net, loaded.vocab
     try:
-        vocab = Vocab.from_list(json.loads((folder / 'vocab.json').read_bytes()))
-        weights = {
-            name: array.asnumpy() for name, array in mx.nd.load(str(folder / 'pretrained.params')).items()
-        }
-        settings = _sizes_of(weights, sizes)
-    except (OSError, ValueError, KeyError, AttributeError, mx.MXNetError) as error:
+        vocab = Vocab.from_list(_words_in((folder / 'vocab.json').read_bytes()))
+        weights = _read_params((folder / 'pretrained.params').read_bytes())
+        found = _sizes_of(weights)
+        # Not written down anywhere: what every published BERT has.
+        found = {'num_heads': max(1, found['num_hiddens'] // 64), 'dropout': 0.1, **found}
+    except Exception as error:  # a damaged file may fail anyhow
         raise CheckpointError(
             'the published weights cannot be read',
             where=str(folder),
@@ -285,21 +364,57 @@ def load_pretrained_model(pretrained_model, devices=None, **sizes):
             allowed='vocab.json (a list of words) and pretrained.params (of a BERTModel)',
             remedy='unpack the archive again',
         ) from error
-    net = BERTModel(len(vocab), **dataclasses.asdict(settings))
+    net = _build('bert', len(vocab), ModelSettings(**{**found, **sizes}))
     _set_weights(net, weights, devices or try_all_gpus(), str(folder))
     return net, vocab
 
 
-def _sizes_of(weights, sizes):
-    """Read a model's settings off the shapes of its weights."""
-    num_hiddens = weights['encoder.token_embedding.weight'].shape[1]
-    blocks = {name.split('.')[2] for name in weights if name.startswith('encoder.blks.')}
-    found = {
-        'num_hiddens': num_hiddens,
-        'ffn_num_hiddens': weights['encoder.blks.0.ffn.dense1.weight'].shape[0],
-        'num_heads': max(1, num_hiddens // 64),
+def _sizes_of(weights, prefix=''):
+    """Those of a model's settings that the shapes of its weights tell."""
+    start = f'{prefix}encoder.blks.'
+    blocks = {name[len(start) :].split('.')[0] for name in weights if name.startswith(start)}
+    return {
+        'num_hiddens': weights[f'{prefix}encoder.token_embedding.weight'].shape[1],
+        'ffn_num_hiddens': weights[f'{prefix}encoder.blks.0.ffn.dense1.weight'].shape[0],
         'num_layers': len(blocks),
-        'dropout': 0.1,
-        'max_len': weights['encoder.pos_embedding'].shape[1],
+        'max_len': weights[f'{prefix}encoder.pos_embedding'].shape[1],
     }
-    return ModelSettings(**{**found, **sizes})
+
+
+def _read_params(content):
+    """The named arrays in the bytes of a `.params` file, as `save_parameters` writes it.
+
+    subtle: MXNet's own reader believes every count in the file, and a torn one makes it ask for terabytes.
+    Here no count is believed for which there are no bytes. Raises `ValueError` or `struct.error`.
+    """
+    place = 0
+
+    def read(form):
+        nonlocal place
+        place += struct.calcsize(form)
+        return struct.unpack_from(form, content, place - struct.calcsize(form))
+
+    def array():
+        nonlocal place
+        magic, stored, ndim = read('<Iii')
+        if magic not in _ARRAY_MAGICS or stored or not 0 <= ndim <= 8:
+            raise ValueError(f'no dense array before byte {place}')
+        shape = read(f'<{ndim}q')
+        _, _, kind = read('<iii')  # the device it was on does not matter
+        if kind >= len(_ARRAY_TYPES) or min(kind, *shape, 0) < 0:
+            raise ValueError(f'no such type or shape before byte {place}')
+        found = onp.frombuffer(content, _ARRAY_TYPES[kind], math.prod(shape), place)
+        place += found.nbytes
+        return found.reshape(shape)
+
+    def text():
+        (size,) = read('<Q')
+        return read(f'<{min(size, len(content))}s')[0].decode('utf-8')
+
+    if read('<QQ') != (_LIST_MAGIC, 0):
+        raise ValueError('the file does not begin as a list of arrays does')
+    arrays = [array() for _ in range(*read('<Q'))]
+    names = [text() for _ in range(*read('<Q'))]
+    if len(set(names)) != len(arrays) or place != len(content):
+        raise ValueError('as many names as arrays, and nothing behind them, were expected')
+    return dict(zip(names, arrays))

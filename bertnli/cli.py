@@ -211,6 +211,30 @@ def data(data, out, limit):
 
 
 @main.command()
+@click.option('--json', 'path', metavar='FILE', help='Keep the numbers.')
+@click.option('--picture', metavar='FILE', help='Keep a figure of the ratios (PNG).')
+@click.option('--rounds', default=3, show_default=True, help='How often both sides are measured.')
+@click.option('--scale', default=2, show_default=True, help='How much work a measurement does.')
+@click.option(
+    '--only', multiple=True, metavar='WORK', help='pretrain, finetune, wiki_dataset, snli_dataset, predict.'
+)
+@_options('data')
+def bench(path, picture, rounds, scale, only, data):
+    """The chapter's way and this library's, in turn, in one run: ratios of speed.
+
+    \b
+    Example:   bertnli bench --data DIR --json bench.json
+    """
+    works = only or library.bench.WORKS
+    found = library.bench.compare(works, data=data, rounds=rounds, scale=scale, say=click.echo)
+    if path:
+        library.checkpoints.write_json(path, found)
+    if picture:
+        rows = [(work, found[work]['ratio']) for work in works]
+        library.pictures.save(library.plot_ratios(rows, title='How many times the chapter’s speed'), picture)
+
+
+@main.command()
 def doctor():
     """What this machine has, what the library changed for MXNet, and whether it computes rightly.
 

@@ -233,8 +233,8 @@ class SNLIBERTDataset(gluon.data.Dataset):
     `dataset[i]` is ((token_ids, segments, valid_len), label) as in the chapter: two (max_len,)
     int32 arrays and two float32 scalars. Sentences are lower-cased, split at blanks, shortened by
     `strategy` (examples.kept_lengths); the lists given stay as they are. `vocab` is the vocabulary
-    of pretraining (ours or d2l's). `num_workers` processes may encode (`None` and 0: this process,
-    which is faster below half a million pairs); `cache=True` keeps the encoded corpus on disk.
+    of pretraining (ours or d2l's). `num_workers` processes may encode; without them this one
+    does, which on two cores is the faster way. `cache=True` keeps the encoded corpus on disk.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)

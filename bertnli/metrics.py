@@ -36,7 +36,7 @@ class Tally:
         waiting, self._waiting = self._waiting, []
         for key, array in waiting:
             self._sums[key] = self._sums.get(key, 0) + float(array.item())
-        return self._sums[name]
+        return self._sums.get(name, 0)
 
     def mean(self, name, by):
         """One sum divided by another; `nan` if nothing was counted."""

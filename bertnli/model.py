@@ -217,6 +217,12 @@ class BERTModel(nn.Block):
         num_blks=None,
     ):
         super().__init__()
+        if None not in (num_layers, num_blks):
+            raise SettingsError(
+                'num_layers and num_blks are two names of one thing',
+                found=f'num_layers={num_layers}, num_blks={num_blks}',
+                remedy='give one of them',
+            )
         num_layers = num_blks if num_layers is None else num_layers
         self.settings = ModelSettings(num_hiddens, ffn_num_hiddens, num_heads, num_layers, dropout, max_len)
         self.encoder = BERTEncoder(

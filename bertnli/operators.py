@@ -49,11 +49,13 @@ def layer_norm(X, gamma, beta, eps=1e-5):
 
 
 def key_lengths(valid_lens, num_heads, num_queries):
-    """How many keys each row of attention scores may look at: `(B,)` to `(B * H, K)`, int32.
+    """How many keys each row of attention scores may look at: `(B,)` to `(B * H, K)`, int32; None: all.
 
     >>> key_lengths(np.array([2, 3]), 2, 1).T
     array([[2, 2, 3, 3]], dtype=int32)
     """
+    if valid_lens is None:
+        return None
     lengths = np.repeat(valid_lens.astype('int32'), num_heads).reshape(-1, 1)
     return np.broadcast_to(lengths, (lengths.shape[0], num_queries))
 

@@ -165,6 +165,15 @@ def test_wikitext_masks_are_fresh_each_epoch_and_equal_for_equal_seeds():
     assert masks(one, 0) == masks(same, 0)
     assert masks(one, 0) != masks(one, 1)
     assert masks(one, 0) != masks(other, 0)
+    # Also where the batches are the same in each epoch.
+    fixed = Batches(dataset, 8, shuffle=False)
+    assert masks(fixed, 0) != masks(fixed, 1)
+
+
+def test_equal_inputs_in_different_batches_have_different_masks():
+    dataset = WikiTextDataset([[' '.join(WORDS)] * 65], 80, vocab=VOCAB)
+    positions = [batch[3].tolist() for batch in Batches(dataset, 16, shuffle=False)]
+    assert all(a != b for i, a in enumerate(positions) for b in positions[:i])
 
 
 def test_a_batch_larger_than_the_data_or_empty_is_refused():

@@ -286,6 +286,10 @@ def test_the_whole_corpus_function_draws_like_the_short_one():
     paragraphs = np.bincount(home[np.concatenate(seconds)], minlength=len(PARAGRAPHS))
     expected = paragraphs.sum() / len(PARAGRAPHS)
     assert (np.abs(paragraphs - expected) < 5 * math.sqrt(expected)).all()
+    # And within a paragraph every sentence alike.
+    sentences = np.bincount(np.concatenate(seconds), minlength=len(home))
+    expected = expected / paragraph_lens[home]
+    assert (np.abs(sentences - expected) < 5 * np.sqrt(expected)).all()
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted():
