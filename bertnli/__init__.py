@@ -56,6 +56,7 @@ _PUBLIC = {
         'plot_probabilities',
         'plot_ratios',
         'plot_reliability',
+        'show_source',
     ],
     'bench': ['compare'],
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`

@@ -37,9 +37,10 @@ _FORMAT = 1
 _KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
 
-# A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there.
+# A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there. Types
+# that follow are whole numbers, and no weights.
 _LIST_MAGIC, _ARRAY_MAGICS = 0x112, (0xF993FAC9, 0xF993FACA)
-_ARRAY_TYPES = ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')
+_ARRAY_TYPES = ('<f4', '<f8', '<f2')
 
 
 @dataclasses.dataclass(frozen=True)

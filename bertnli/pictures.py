@@ -11,11 +11,13 @@ Legend: N classes, H heads, T tokens, K positions that look (T of them, or fewer
 import base64
 import contextlib
 import importlib
+import inspect
 import io
 import math
 import os
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 
@@ -38,6 +40,7 @@ __all__ = [
     'plot_ratios',
     'plot_reliability',
     'save',
+    'show_source',
 ]
 
 # Okabe and Ito 2008, 'Color universal design': told apart with every kind of colour vision.
@@ -767,6 +770,30 @@ def _ticks(low, high):
     steps = (1, 2, 5) if high / low < 2000 else (1,)
     ticks = [float(f'{step}e{power}') for power in powers for step in steps]
     return [tick for tick in ticks if low <= tick <= high]
+
+
+# --------------------------------------------------------------------------------------------- source
+
+
+def show_source(*things):
+    """The Python source of functions, methods and classes as they are installed, highlighted in a notebook.
+
+    Several are shown one below the other. Raises `SettingsError` for what has no Python source.
+
+    >>> show_source(_fill)
+    def _fill(index):
+        return _FILLS[index % len(_FILLS)]
+    """
+    try:
+        sources = [textwrap.dedent(inspect.getsource(inspect.unwrap(thing))).rstrip() for thing in things]
+    except (TypeError, OSError) as error:
+        raise SettingsError(
+            'there is no Python source to show',
+            found=str(error),
+            allowed='functions, methods and classes that were written in Python files',
+        ) from error
+    display = importlib.import_module('IPython.display')  # lazy: notebooks have it loaded
+    return display.Code('\n\n\n'.join(sources), language='python')
 
 
 def _array(name, values, *ndims):

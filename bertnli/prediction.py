@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from .errors import DataError
+from .errors import DataError, SettingsError
 from .examples import PairTable, get_tokens_and_segments, join_pairs
 from .runtime import autograd, np, npx
 from .text import LABELS, SentencePair
 from .tokens import require_special, words
 
 __all__ = ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli']
+
+_WINDOW = 16  # batches that are read ahead
 
 
 class Prediction(NamedTuple):
@@ -55,22 +57,23 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None):
     """A `Prediction` for each `SentencePair` of a stream, in its order and in constant memory.
 
-    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones.
+    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones. Raises
+    `DataError` with the pair's number, counted from 1, if a sentence has no words.
     """
     device = (devices or next(iter(net.collect_params().values())).list_ctx())[0]
     require_special(vocab)
-    pairs = iter(pairs)
+    pairs, seen = iter(pairs), 0
     while True:
-        window = list(itertools.islice(pairs, 16 * batch_size))
+        window = list(itertools.islice(pairs, _WINDOW * batch_size))
         if not window:
             return
-        yield from _predict_window(net, vocab, window, batch_size, max_len, device)
+        table = _pair_table(window, vocab, seen).shortened(max_len)
+        yield from _predict_table(net, table, require_special(vocab), batch_size, device)
+        seen += len(window)
 
 
-def _predict_window(net, vocab, pairs, batch_size, max_len, device):
-    """Predictions for a list of pairs, worked on in batches of similar length."""
-    special = require_special(vocab)
-    table = _pair_table(pairs, vocab).shortened(max_len)
+def _predict_table(net, table, special, batch_size, device):
+    """Predictions for the pairs of a table, worked on in batches of similar length."""
     order = onp.argsort(table.valid_lens, kind='stable')
     waiting = []
     with autograd.predict_mode():
@@ -78,21 +81,21 @@ def _predict_window(net, vocab, pairs, batch_size, max_len, device):
             rows = order[start : start + batch_size]
             inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
             waiting.append((rows, npx.softmax(net(inputs))))
-    probabilities = onp.empty((len(pairs), len(LABELS)), 'float32')
+    probabilities = onp.empty((len(order), len(LABELS)), 'float32')
     for rows, scores in waiting:
         probabilities[rows] = scores.asnumpy()
     for row in probabilities.tolist():
         yield Prediction(LABELS[row.index(max(row))], tuple(row))
 
 
-def _pair_table(pairs, vocab):
-    """The numbers of all words of some pairs, without padding."""
+def _pair_table(pairs, vocab, seen):
+    """The numbers of all words of some pairs, without padding; `seen` pairs came before them."""
     sentences = [_words(sentence) for pair in pairs for sentence in pair[:2]]
     for number, tokens in enumerate(sentences):
         if not tokens:
             raise DataError(
                 'a sentence has no words',
-                where=f'pair {number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
+                where=f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
                 found=pairs[number // 2][number % 2],
                 remedy='write a sentence',
             )
@@ -106,13 +109,18 @@ def _pair_table(pairs, vocab):
 
 def _words(sentence):
     """A raw sentence split as SNLI's files are; a list of words only lower-cased."""
-    return words(sentence) if isinstance(sentence, str) else [word.lower() for word in sentence]
+    if isinstance(sentence, str):
+        return words(sentence)
+    if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
+        raise DataError('this is no sentence', found=sentence, allowed='a sentence, or a list of its words')
+    return [word.lower() for word in sentence]
 
 
 def fill_mask(bert, vocab, sentence, top=5):
     """The most probable words for each `<mask>` of a sentence: a list of `Guess` for each gap.
 
-    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap.
+    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap, `SettingsError` for
+    a network that was fine-tuned.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -121,7 +129,14 @@ def fill_mask(bert, vocab, sentence, top=5):
     >>> [len(guesses) for guesses in fill_mask(bert, vocab, 'a <mask> runs', top=2)]
     [2]
     """
-    require_special(vocab)
+    special = require_special(vocab)
+    if not hasattr(bert, 'mlm'):
+        raise SettingsError(
+            'this network cannot guess words',
+            found=type(bert).__name__,
+            allowed='a BERTModel as it was pretrained',
+            remedy='fine-tuning does not train the head for words: load the folder of the pretraining',
+        )
     # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
     parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
     tokens = _words(parts[0])
@@ -135,14 +150,13 @@ def fill_mask(bert, vocab, sentence, top=5):
         )
     device = next(iter(bert.collect_params().values())).list_ctx()[0]
     inputs = [
-        np.array([numbers], dtype='int32', ctx=device)
-        for numbers in (vocab[tokens], segments, [len(tokens)], gaps)
+        np.array(numbers, dtype='int32', ctx=device)
+        for numbers in ([vocab[tokens]], [segments], [len(tokens)], [gaps])  # (1, T), (1, T), (1,), (1, P)
     ]
-    inputs[2] = inputs[2].reshape(-1)
     with autograd.predict_mode():
         probabilities = npx.softmax(bert(*inputs)[1])[0].asnumpy()  # (gaps, V)
     # A gap is never a special word.
-    probabilities[:, [vocab.unk, *require_special(vocab)]] = 0
+    probabilities[:, [vocab.unk, *special]] = 0
     best = onp.argsort(-probabilities, axis=1)[:, :top]
     return [
         [Guess(vocab.to_tokens(int(i)), float(row[i])) for i in places]

@@ -110,9 +110,18 @@ def train_batch_bert(net, batch, loss, vocab_size, devices):
     X_shards, y_shards = split_batch_multi_inputs(batch[:-1], batch[-1], devices)
     step = _lean_step if _is_plain(net, loss) else _plain_step
     done = [step(net, loss, X, y, vocab_size, words / len(weights)) for X, y in zip(X_shards, y_shards)]
+    # A device without an example still takes part, with a gradient of zero: its copy of the weights must
+    # make the same update as the others', and its last gradients must not count again.
+    X, y = X_shards[0], y_shards[0]
+    idle = [
+        step(net, loss, [x.as_in_ctx(device) for x in X], y.as_in_ctx(device), vocab_size, 0.0)[0]
+        for device in devices[len(done) :]
+    ]
     # Only now, with every device at work on its forward pass, ask for the backward passes.
     for heads, gradients, _, _ in done:
         autograd.backward(heads, gradients)
+    for heads in idle:
+        autograd.backward(heads, [np.zeros_like(head) for head in heads])
     return [mlm for _, _, mlm, _ in done], [nsp for _, _, _, nsp in done], words
 
 
@@ -121,8 +130,7 @@ def _is_plain(net, loss):
     return (
         isinstance(net, BERTModel)
         and type(loss) is gluon.loss.SoftmaxCrossEntropyLoss
-        and loss._sparse_label
-        and not loss._from_logits
+        and (loss._axis, loss._weight, loss._sparse_label, loss._from_logits) == (-1, None, True, False)
     )
 
 
@@ -145,6 +153,8 @@ def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
     """
     tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
     real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
+    if not len(real):  # MXNet has no arrays without entries
+        return _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight)
     truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)
     places = np.array(real, dtype='int32', ctx=tokens.ctx)
     with autograd.record():

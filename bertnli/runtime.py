@@ -3,7 +3,7 @@
 Importing this file prepares the process (threads, allocator, two names that newer Pythons and NumPys
 dropped), imports MXNet once and switches on its NumPy interface. d2l, which brings matplotlib and
 IPython along, is imported when somebody asks for it. What was done is told by `report()`; setting
-``BERTNLI_TUNING=off`` leaves threads and allocator as MXNet would have them.
+``BERTNLI_TUNING=off`` leaves threads, allocator and OpenBLAS as MXNet would have them.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from .errors import RuntimeMismatch
 __all__ = ['autograd', 'computes_rightly', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
+_TUNING = os.environ.get('BERTNLI_TUNING', 'on') != 'off'
 _done = {}  # what was changed in this process, in words, for report()
 
 
@@ -68,11 +69,10 @@ def _set_allocator():
 def _known_processor():
     """Name the processor's family to MXNet's OpenBLAS 0.3.13 while it loads.
 
-    On a processor younger than itself it falls back to kernels of 2004, and there its larger products came
-    out wrong by hundreds. The name stays in the environment only for the import: child processes have
-    newer libraries of their own.
+    On a processor younger than itself it falls back to kernels of 2004, a third as fast. The name stays in
+    the environment only for the import: NumPy and child processes have newer libraries of their own.
     """
-    name = _openblas_family(_cpu_flags())
+    name = _openblas_family(_cpu_flags()) if _TUNING else None
     if 'OPENBLAS_CORETYPE' in os.environ or name is None:
         found = os.environ.get('OPENBLAS_CORETYPE')
         _done['openblas'] = f'kernels {found}, as found' if found else 'kernels of its own choice'
@@ -136,7 +136,7 @@ def _import_mxnet():
 
 
 _check_platform()
-if os.environ.get('BERTNLI_TUNING', 'on') != 'off':
+if _TUNING:
     _set_threads()
     _set_allocator()
 else:
@@ -174,7 +174,7 @@ def report():
 
 
 def computes_rightly():
-    """Whether MXNet's matrix products agree with NumPy's; on some processors an old OpenBLAS errs.
+    """Whether MXNet's matrix products agree with NumPy's; old libraries have erred on new processors.
 
     >>> computes_rightly()
     True

@@ -787,11 +787,12 @@ def paragraph(dice, secret):
         h = DRAW[frame](dice)
         if makes_sense(h):
             break
-    said = [h]
-    for _ in range(int(4 + 4 * dice.random())):
-        told = h if dice.chance(0.3) else draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
-        if told and told != said[-1]:
-            said.append(told)
+    h = fill(dice, h, h._replace(adjective='', thing_adjective='', place=''), ENTAILMENT)
+    said, length = [h], 4 + int(4 * dice.random())
+    for _ in range(4 * length):
+        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
+        if p and p not in said and len(said) < length:
+            said.append(p)
     said = [sentence(say(scene)) for scene in said if raw(say(scene)) not in secret]
     return said + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
 
