@@ -1,6 +1,7 @@
 """The command `bertnli`: it reads arguments, calls one job, and prints; it computes nothing itself.
 
-A mistake of the reader's is told in a few lines without a traceback, and the exit code is 2.
+A mistake of the reader's is told in a few lines without a traceback, and the exit code is 2; after Ctrl-C it
+is 130, as the shell has it. Results go to standard output, progress and complaints to standard error.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ __all__ = ['main']
 
 
 class _Commands(click.Group):
-    """A group whose commands tell a `BertNLIError` in words."""
+    """A group whose commands tell a `BertNLIError` and Ctrl-C in words."""
 
     def invoke(self, ctx):
         try:
@@ -29,6 +30,9 @@ class _Commands(click.Group):
         except BertNLIError as error:
             click.echo(f'bertnli: {error}', err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo('\nbertnli: interrupted', err=True)
+            ctx.exit(130)
 
 
 def _options(*names):
@@ -39,7 +43,7 @@ def _options(*names):
         'seed': click.option('--seed', type=int, help='Every random choice follows from it.'),
         'devices': click.option('--devices', metavar='WHICH', help='gpu, gpu:0,1, cpu or cpu:2.'),
         'limit': click.option(
-            '--limit', type=click.IntRange(min=1), help='Use only that many training pairs.'
+            '--limit', type=click.IntRange(min=1), help='Use only that many pairs (of a split).'
         ),
         'preset': click.option('--preset', metavar='NAME', help='A row of the table of settings.'),
         'steps': click.option('--steps', type=int, help='Pretraining steps.'),
@@ -142,17 +146,15 @@ def evaluate(model, split, as_json, data, devices, limit, out, quiet):
     \b
     Example:   bertnli evaluate --model runs/demo/nli --split test --json
     """
-    judged = library.recipes.evaluate_folder(
+    judged, metrics = library.recipes.evaluate_folder(
         model,
         split,
+        out=out,
         data=data,
         devices=_devices(devices),
         limit=limit,
         progress=not (quiet or as_json),
     )
-    metrics = {'split': split, **judged.as_dict()}
-    if out:
-        library.checkpoints.write_json(f'{out}/metrics.json', metrics)
     click.echo(json.dumps(metrics) if as_json else str(judged))
 
 
@@ -176,8 +178,9 @@ def predict(sentences, path, model, devices, quiet):
             found=list(sentences),
             allowed='a premise and a hypothesis, each in quotes, or --file FILE',
         )
-    # The pairs are opened before the model is loaded: a wrong path is told at once.
-    pairs = library.read_pairs(path) if path else [library.SentencePair(*sentences)]
+    pairs = library.read_pairs(path) if path else iter([library.SentencePair(*sentences)])
+    # The first pair is read before the model is loaded: a wrong path is told at once.
+    pairs = itertools.chain(list(itertools.islice(pairs, 1)), pairs)
     loaded = library.load_checkpoint(model, _devices(devices), kind='nli')
     # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
     asked, printed = itertools.tee(pairs)
@@ -199,15 +202,13 @@ def data(data, out, limit):
     \b
     Example:   bertnli data --data DIR
     """
-    found = library.recipes.describe(data, limit)
-    if out:
-        library.checkpoints.write_json(f'{out}/metrics.json', found)
-    for corpus, splits in found.items():
+    for corpus, splits in library.recipes.describe(data, limit, out).items():
         click.echo(f'{corpus}: {splits.pop("folder")}')
         for split, facts in splits.items():
             click.echo(f'  {split}')
             for name, value in facts.items():
-                click.echo(f'    {name:20} {value}')
+                parts = value if isinstance(value, dict) else {'': value}
+                click.echo(f'    {name:20} ' + ', '.join(f'{part} {n}'.strip() for part, n in parts.items()))
 
 
 @main.command()

@@ -269,6 +269,7 @@ class SNLIBERTDataset(gluon.data.Dataset):
             _CACHE_FORMAT, _hash_texts(premises), _hash_texts(hypotheses), labels, _vocab_key(vocab)
         )
         self._finish(_cached('snli', key or None, build), strategy)
+        print(f'read {len(self)} examples')  # as the chapter's class does
 
     @classmethod
     def from_folder(
@@ -288,7 +289,7 @@ class SNLIBERTDataset(gluon.data.Dataset):
         """The same from the files of SNLI: with a warm cache the sentences are not read at all.
 
         Takes the arguments of `read_snli` and of the class. The attribute `skipped` tells which
-        rows were skipped and why.
+        rows were skipped and why; nothing is printed.
         """
         self = cls.__new__(cls)
         self._settle(max_len, vocab)
@@ -322,7 +323,6 @@ class SNLIBERTDataset(gluon.data.Dataset):
             reason: (count, lines)
             for reason, (count, lines) in json.loads(str(arrays.get('skipped', '{}'))).items()
         }
-        print(f'read {len(self)} examples')
 
     def __len__(self):
         return len(self.label_ids)

@@ -119,8 +119,8 @@ def _words(sentence):
 def fill_mask(bert, vocab, sentence, top=5):
     """The most probable words for each `<mask>` of a sentence: a list of `Guess` for each gap.
 
-    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap, `SettingsError` for
-    a network that was fine-tuned.
+    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap, `SettingsError`
+    for a network that was fine-tuned.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])

@@ -44,6 +44,27 @@ def _setting(devices, seed, data):
     return {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed, 'versions': report()}
 
 
+def _check_plan(out, settings, devices, limit=None):
+    """Tell before the first step, not after minutes, what could not end well."""
+    if settings.batch_size < len(devices):
+        raise SettingsError(
+            'there are fewer examples than devices',
+            where='batch_size',
+            found=f'{settings.batch_size} examples a step, {len(devices)} devices',
+            allowed=f'at least {len(devices)}: one a device',
+            remedy='choose a larger batch, or fewer devices',
+        )
+    if limit is not None and limit < settings.batch_size:
+        raise SettingsError(
+            'the batch is larger than the data',
+            where='batch_size',
+            found=settings.batch_size,
+            allowed=f'up to the limit of {limit} pairs',
+            remedy='choose a smaller batch, or raise the limit',
+        )
+    write_json(Path(out, 'metrics.json'), {})  # a folder that cannot be written says so here
+
+
 def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True):
     """Pretrain a new BERT on WikiText-2 and save it in `out`; returns `(bert, vocab, metrics)`.
 
@@ -51,6 +72,7 @@ def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True
     """
     devices = devices or try_all_gpus()
     settings = chosen.pretrain
+    _check_plan(out, settings, devices)
     train_iter, vocab = load_data_wiki(
         settings.batch_size,
         settings.max_len,
@@ -98,6 +120,7 @@ def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, o
     """
     devices = devices or try_all_gpus()
     settings = chosen.finetune
+    _check_plan(out, settings, devices, limit)
     if bert is None:
         vocab = _words_of_pairs(data, chosen.pretrain.min_freq, limit)
         bert = _new_bert(vocab, chosen.model, settings.seed, devices)
@@ -137,10 +160,22 @@ def _words_of_pairs(data, min_freq, limit):
     return Vocab(tokenize(lines), min_freq=min_freq, reserved_tokens=RESERVED)
 
 
-def evaluate_folder(folder, split, *, data=None, devices=None, limit=None, progress=True):
-    """Judge a fine-tuned model folder on a split; returns an `evaluation.Report`."""
+def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
+    """Judge a fine-tuned model folder on a split; returns `(report, metrics)`, the metrics also in `out`."""
+    start = time.perf_counter()
+    devices = devices or try_all_gpus()
     loaded = load_checkpoint(folder, devices, kind='nli')
-    return _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
+    judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
+    metrics = {
+        'split': split,
+        **judged.as_dict(),
+        'model': str(folder),
+        'seconds': time.perf_counter() - start,
+        **_setting(devices, None, data),
+    }
+    if out:
+        write_json(Path(out, 'metrics.json'), metrics)
+    return judged, metrics
 
 
 def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True):
@@ -159,6 +194,8 @@ def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say
     devices = devices or try_all_gpus()
     pretraining, finetuning = [], []
     say(f'data: {data_dir(data)}')
+    snli = download_extract('SNLI', data_dir=data)
+    _check_plan(out, chosen.finetune, devices, limit)
     bert, vocab, first = pretrain(
         out / 'bert', data=data, chosen=chosen, devices=devices, on_log=pretraining.append, progress=progress
     )
@@ -174,7 +211,6 @@ def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say
         progress=progress,
     )
     judged = _judge(net, vocab, chosen.finetune.max_len, 'test', data, devices, progress=progress)
-    snli = download_extract('SNLI', data_dir=data)
     train, test = read_snli(snli, split='train', limit=limit), read_snli(snli, split='test')
     metrics = {
         'test_accuracy': judged.accuracy,
@@ -210,14 +246,16 @@ def pretrained(name, devices):
     return (None, None) if name == 'none' else load_pretrained_model(name, devices)
 
 
-def describe(data=None, limit=None):
-    """Counts, lengths, labels and skipped rows of both corpora, as JSON content."""
+def describe(data=None, limit=None, out=None):
+    """Counts, lengths, labels and skipped rows of both corpora, as JSON content, also in `out`."""
     wiki, snli = download_extract('wikitext-2', data_dir=data), download_extract('SNLI', data_dir=data)
     found = {'wikitext-2': {'folder': str(wiki)}, 'SNLI': {'folder': str(snli)}}
     for split in ('train', 'valid', 'test'):
         found['wikitext-2'][split] = _describe_text(read_wiki(wiki, split))
     for split in ('train', 'dev', 'test'):
         found['SNLI'][split] = _describe_pairs(read_snli(snli, split=split, limit=limit, max_skipped=1.0))
+    if out:
+        write_json(Path(out, 'metrics.json'), found)
     return found
 
 

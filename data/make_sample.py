@@ -45,7 +45,6 @@ PARENT = {
     **dict.fromkeys(('kitten',), 'cat'),
     **dict.fromkeys(('pony',), 'horse'),
     **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
-    **dict.fromkeys(('flute', 'drum', 'piano'), 'instrument'),
     **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
     **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
     **dict.fromkeys(('park', 'field', 'street'), 'open'),
@@ -60,7 +59,7 @@ PARENT = {
 }
 # Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
 PARTITIONS = frozenset(
-    'being person child animal fruit instrument vehicle place open building'.split()
+    'being person child animal fruit vehicle place open building'.split()
 )
 SYNONYM = {}
 JOBS = frozenset()  # neither men nor women alone
@@ -115,9 +114,8 @@ PLACES = 'open building park field street store museum school'.split()
 
 # kind of thing -> (things, what is done to them, their colours)
 THINGS = {
-    'fruit': ('fruit pear plum apple', 'eat wash own', 'red green'),
-    'instrument': ('instrument flute drum piano', 'play fix own', 'red green'),
-    'vehicle': ('vehicle car bus truck', 'drive wash fix own', 'red blue green'),
+    'fruit': ('fruit pear plum apple', 'eat wash own', 'red blue green'),
+    'vehicle': ('vehicle car bus truck', 'drive wash own', 'red blue green'),
     'garment': ('hat coat scarf', 'wear wash own', ' '.join(COLOURS)),
 }
 KIND = {
@@ -514,10 +512,10 @@ class Dice:
         return [items[place] for _, place in keyed]
 
 
-FRAMES = {'action': 52, 'thing': 22, 'roles': 10, 'number': 16}
+FRAMES = {'action': 58, 'thing': 20, 'roles': 8, 'number': 14}
 SLOTS = {  # slots that a premise may change, and how often they are tried
-    'action': {'noun': 5, 'predicate': 5, 'place': 4, 'adjective': 4, 'purpose': 2, 'owner': 1, 'either': 0.5},
-    'thing': {'noun': 4, 'predicate': 4, 'thing': 5, 'thing_adjective': 4, 'adjective': 3, 'either': 0.5},
+    'action': {'noun': 5, 'predicate': 5, 'place': 4, 'adjective': 4, 'purpose': 2, 'owner': 1, 'either': 0.3},
+    'thing': {'noun': 4, 'predicate': 4, 'thing': 5, 'thing_adjective': 4, 'adjective': 3, 'either': 0.3},
     'roles': {'agent': 2, 'patient': 2, 'swap': 3, 'role_verb': 2},
     'number': {'number': 4, 'noun': 4, 'predicate': 3, 'place': 4, 'adjective': 3},
 }
@@ -529,11 +527,11 @@ def draw_action(dice):
     scene = Scene(
         nouns=(dice.pick(PEOPLE if person else ANIMALS),),
         verb=dice.pick(ACTIONS if person else ANIMAL_ACTIONS),
-        negated=dice.chance(0.15),
+        negated=dice.chance(0.1),
     )
     if not person and dice.chance(0.1):
         scene = add_modifier(dice, scene, 'owner')
-    elif dice.chance(0.75):
+    elif dice.chance(0.8):
         scene = add_modifier(dice, scene, 'adjective')
     if scene.negated:
         return scene
@@ -548,15 +546,15 @@ def draw_thing(dice):
         nouns=(dice.pick(PEOPLE),),
         verb=dice.pick(verbs),
         thing=dice.pick(things),
-        thing_adjective=dice.pick(colours) if dice.chance(0.75) else '',
-        negated=dice.chance(0.12),
+        thing_adjective=dice.pick(colours) if dice.chance(0.8) else '',
+        negated=dice.chance(0.08),
     )
-    return add_modifier(dice, scene, 'adjective') if dice.chance(0.75) else scene
+    return add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
 
 
 def draw_roles(dice):
     """"A nun pushes a boy ." """
-    person = dice.chance(0.75)
+    person = dice.chance(0.8)
     verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
     family = PEOPLE if person else ANIMALS
     verb = dice.pick(verbs if person else [verb for verb in verbs if verb in ANIMAL_ROLES])
@@ -574,7 +572,7 @@ def draw_number(dice):
     )
     if scene.number == 'no':
         return scene
-    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.75) else scene
+    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
     return add_modifier(dice, scene, 'place') if dice.chance(0.8) else scene
 
 
@@ -634,7 +632,7 @@ def variants(scene, slot):
 def draw_premise(dice, h, label, slots):
     """A premise that makes h true, false or open; None when this try came to nothing."""
     slots, p = dict(slots), h
-    for _ in range(dice.weighted({1: 3, 2: 4, 3: 1})):
+    for _ in range(dice.weighted({1: 5, 2: 3})):
         slot = dice.weighted(slots)
         del slots[slot]
         before = p

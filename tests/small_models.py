@@ -75,6 +75,11 @@ def gradients_of(net):
     return {name: sum(g.asnumpy() for g in p.list_grad()) for name, p in parameters.items()}
 
 
+def but_key_biases(weights):
+    """Without the parameters whose true gradient is zero: Adam divides by that noise and moves them anywhere."""
+    return {name: array for name, array in weights.items() if not name.endswith('W_k.bias')}
+
+
 def run_backward(function):
     """Record `function()` in training mode and send the gradient of its sum back."""
     with autograd.record():

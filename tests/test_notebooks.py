@@ -1,0 +1,199 @@
+"""The notebooks: they run anywhere, show what the package does today, and are kind to their readers.
+
+`python tests/test_notebooks.py` executes all of them on the embedded sample and writes their outputs (or only
+those that are named: `python tests/test_notebooks.py notebooks/a.ipynb`). A cell with the tag `varies` prints
+words that depend on trained weights; its text may differ from machine to machine.
+"""
+
+import ast
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import bertnli
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted(
+    path for path in (ROOT / 'notebooks').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts
+)
+LINES, WORDS = 15, 6  # the most lines of a cell; the least words of prose for a line of code
+SECONDS = 900  # for one cell, on a machine that is busy elsewhere
+FOLDERS = 'bin content data etc home media mnt opt private root srv tmp Users usr var work'
+
+
+def execute(path, folder):
+    """The notebook with the outputs of a new kernel that starts in `folder` and keeps its files there."""
+    nbclient = pytest.importorskip('nbclient')
+    notebook = nbformat.read(path, as_version=4)
+    metadata = notebook.metadata.copy()
+    left_out = ('BERTNLI_DATA', 'MPLBACKEND')  # a reader's choices, and those of these tests
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment.update(BERTNLI_CACHE=str(folder / 'cache'), IPYTHONDIR=str(folder / 'ipython'))
+    client = nbclient.NotebookClient(
+        notebook,
+        kernel_name='python3',
+        timeout=SECONDS,
+        record_timing=False,
+        resources={'metadata': {'path': str(folder)}},
+    )
+    client.execute(env=environment)
+    notebook.metadata = metadata  # without the version of this Python
+    for cell in code_cells(notebook):
+        cell.outputs = joined(cell.outputs)
+    return notebook
+
+
+def joined(outputs):
+    """The same outputs, where what was printed in one go is one output, however it arrived."""
+    result = []
+    for output in outputs:
+        last = result[-1] if result else {}
+        if output.output_type == 'stream' and output.name == last.get('name'):
+            last['text'] += output.text
+        else:
+            result.append(output)
+    return result
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == 'code']
+
+
+def texts(output):
+    """All that an output says in words: plain text, HTML, and the description of its picture."""
+    if output.output_type == 'stream':
+        return [output.text]
+    if output.output_type == 'error':
+        return output.traceback
+    alt = output.metadata.get('image/png', {}).get('alt', '')
+    return [output.data.get('text/plain', ''), output.data.get('text/html', ''), alt]
+
+
+def masked(output):
+    """An output without what differs from run to run: numbers, devices, and the width of columns."""
+    # HTML repeats the plain text, and its style sheets belong to other libraries.
+    plain = texts(output)[:1] + texts(output)[2:]
+    text = ' '.join(plain).replace('gpu(', 'cpu(')
+    text = re.sub(r'\d[\d,]*(\.\d+)?(e[+-]?\d+)?', '#', text)
+    return output.output_type, ' '.join(text.split())
+
+
+def python_of(cell):
+    """The cell as Python: commands of the notebook (`%pip …`) become `pass`."""
+    return re.sub(r'^( *)[%!].*', r'\1pass', cell.source, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope='module', params=NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def path(request):
+    # subtle: not the stem alone, for the solutions bear the name of their chapter.
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def committed(path):
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope='module')
+def fresh(path, tmp_path_factory):
+    """One run for all tests of a notebook, started where nothing of ours lies."""
+    return execute(path, tmp_path_factory.mktemp('elsewhere'))
+
+
+def test_there_is_a_chapter_with_solutions():
+    found = {str(path.relative_to(ROOT / 'notebooks')) for path in NOTEBOOKS}
+    chapter = 'natural-language-inference-bert.ipynb'
+    assert {chapter, f'solutions/{chapter}'} <= found
+
+
+def test_a_notebook_is_valid_and_names_the_common_kernel(committed):
+    nbformat.validate(committed)
+    assert committed.metadata.kernelspec.name == 'python3'
+
+
+def test_the_committed_outputs_are_those_of_one_run_from_top_to_bottom(committed):
+    cells = code_cells(committed)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = [output.output_type for cell in cells for output in cell.outputs]
+    assert 'error' not in kinds
+    names = {output.name for cell in cells for output in cell.outputs if output.output_type == 'stream'}
+    assert names <= {'stdout'}
+
+
+def test_no_output_names_a_folder_of_a_machine(committed):
+    known = '|'.join(FOLDERS.split())
+    places = re.compile(rf'(?<![\w<.])/(?:{known})/|[A-Z]:\\|{re.escape(str(ROOT))}')
+    found = [
+        match.group()
+        for cell in code_cells(committed)
+        for output in cell.outputs
+        for text in texts(output)
+        for match in places.finditer(text)
+    ]
+    assert found == []
+
+
+def test_each_picture_has_a_description(committed):
+    for cell in code_cells(committed):
+        for output in cell.outputs:
+            images = [kind for kind in output.get('data', {}) if kind.startswith('image/')]
+            assert all(len(output.metadata.get(kind, {}).get('alt', '')) > 20 for kind in images)
+    prose = '\n'.join(cell.source for cell in committed.cells if cell.cell_type == 'markdown')
+    assert not re.search(r'!\[\s*\]\(|<img(?![^>]*\balt=)', prose)
+
+
+def test_no_code_cell_is_long(committed):
+    assert [cell.source for cell in code_cells(committed) if len(cell.source.splitlines()) > LINES] == []
+
+
+def test_there_is_more_to_read_than_to_run(committed):
+    lines = sum(bool(line.strip()) for cell in code_cells(committed) for line in cell.source.splitlines())
+    prose = [cell.source for cell in committed.cells if cell.cell_type == 'markdown']
+    words = sum(len(re.sub(r'```.*?```', '', text, flags=re.DOTALL).split()) for text in prose)
+    assert words >= WORDS * lines
+
+
+def test_a_notebook_makes_nothing_that_the_package_has(committed):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    nodes = [node for cell in code_cells(committed) for node in ast.walk(ast.parse(python_of(cell)))]
+    assert not {node.name for node in nodes if isinstance(node, kinds)} & set(bertnli.__all__)
+
+
+def test_a_fresh_run_elsewhere_says_what_the_committed_outputs_say(committed, fresh):
+    for old, new in zip(code_cells(committed), code_cells(fresh)):
+        if 'varies' in old.metadata.get('tags', []):
+            assert [one.output_type for one in old.outputs] == [one.output_type for one in new.outputs]
+        else:
+            assert [masked(one) for one in new.outputs] == [masked(one) for one in old.outputs], old.source
+
+
+def test_masking_keeps_words_and_hides_numbers_and_devices():
+    def printed(text):
+        return nbformat.v4.new_output('stream', name='stdout', text=text)
+
+    assert masked(printed('loss 0.71, 1,234.5 a second on [gpu(0)]\n')) == (
+        'stream',
+        'loss #, # a second on [cpu(#)]',
+    )
+    assert masked(printed('loss 0.7')) != masked(printed('accuracy 0.7'))
+
+
+def test_show_source_shows_what_is_installed_and_refuses_what_has_no_source():
+    shown = bertnli.show_source(bertnli.tokenize, bertnli.Vocab.__len__)
+    assert repr(shown).startswith('def tokenize(lines')
+    assert repr(shown).endswith('\n\n\ndef __len__(self):\n    return len(self.idx_to_token)')
+    assert '<span' in shown._repr_html_()
+    with pytest.raises(bertnli.SettingsError):
+        bertnli.show_source(len)
+
+
+if __name__ == '__main__':
+    for chosen in [Path(name).resolve() for name in sys.argv[1:]] or NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            nbformat.write(execute(chosen, Path(elsewhere)), chosen)
+        print(f'executed {chosen.relative_to(ROOT)}')
