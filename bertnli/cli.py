@@ -174,9 +174,11 @@ def predict(sentences, path, model, devices, quiet):
     """
     if bool(path) == bool(sentences) or (sentences and len(sentences) != 2):
         raise SettingsError(
-            'nothing to predict' if not (path or sentences) else 'these are not two sentences',
-            found=list(sentences),
+            'these are not two sentences' if sentences else 'nothing to predict',
+            where='bertnli predict',
+            found=[*sentences, *(['--file', path] if path else [])],
             allowed='a premise and a hypothesis, each in quotes, or --file FILE',
+            remedy='see bertnli predict --help',
         )
     pairs = library.read_pairs(path) if path else iter([library.SentencePair(*sentences)])
     # The first pair is read before the model is loaded: a wrong path is told at once.

@@ -33,7 +33,11 @@ def cpu_devices(count):
     """
     if not isinstance(count, int) or count < 1:
         raise SettingsError(
-            'the number of devices is not usable', found=count, allowed='a whole number from 1'
+            'the number of devices is not usable',
+            where='devices',
+            found=count,
+            allowed='a whole number from 1',
+            remedy='cpu_devices(2), or --devices cpu:2, makes two',
         )
     return [mx.cpu(i) for i in range(count)]
 
@@ -48,7 +52,13 @@ def parse_devices(text):
         return try_all_gpus()
     match = re.fullmatch(r'(cpu)(?::(\d+))?|(gpu)(?::(\d+(?:,\d+)*))?', text.strip().lower())
     if not match:
-        raise SettingsError('the devices cannot be read', found=text, allowed='gpu, gpu:0,1, cpu or cpu:2')
+        raise SettingsError(
+            'the devices cannot be read',
+            where='devices',
+            found=text,
+            allowed='gpu, gpu:0,1, cpu or cpu:2',
+            remedy='run `bertnli doctor` to see what MXNet finds',
+        )
     if match[1]:
         return cpu_devices(int(match[2] or 1))
     present = mx.context.num_gpus()
@@ -56,6 +66,7 @@ def parse_devices(text):
     if not wanted or max(wanted) >= present or len(set(wanted)) < len(wanted):
         raise SettingsError(
             'these GPUs cannot be used',
+            where='devices',
             found=text,
             allowed=f'different numbers below {present}' if present else 'cpu (MXNet sees no GPU)',
             remedy='run `bertnli doctor` to see what MXNet finds',
@@ -66,9 +77,9 @@ def parse_devices(text):
 def split_batch_multi_inputs(X, y, devices):
     """Split several inputs and the labels over devices (chapter section 16.5).
 
-    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`. Returns two lists with one entry a device: tuples of
-    input shards, and label shards. Shards differ by at most one example; when there are fewer examples than
-    devices, the last devices get none and the lists are shorter.
+    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`. Returns two lists with one entry a device: tuples
+    of input shards, and label shards. Shards differ by at most one example; when there are fewer examples
+    than devices, the last devices get none and the lists are shorter.
 
     >>> from bertnli.runtime import np
     >>> X, y = split_batch_multi_inputs([np.arange(3), np.arange(3)], np.arange(3), cpu_devices(2))

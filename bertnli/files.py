@@ -110,6 +110,7 @@ def data_dir(source=None):
         raise DataError(
             'the data folder does not exist, or is not a folder',
             where=str(path),
+            found='a file' if path.exists() else 'nothing',
             allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
             remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
         )

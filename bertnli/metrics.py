@@ -14,6 +14,7 @@ __all__ = ['Tally', 'correct', 'evaluate_accuracy_gpus']
 class Tally:
     """Named sums of numbers and of one-element arrays.
 
+    >>> from bertnli.runtime import np
     >>> tally = Tally()
     >>> tally.add(loss=np.array(3.0), examples=2)
     >>> tally.add(loss=1.0, examples=2)
@@ -46,6 +47,7 @@ class Tally:
 def correct(scores, labels):
     """How many rows of `scores` `(B, classes)` are highest at `labels` `(B,)`, as an array of one element.
 
+    >>> from bertnli.runtime import np
     >>> correct(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])).item()
     1.0
     """

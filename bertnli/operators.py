@@ -62,10 +62,7 @@ def key_lengths(valid_lens, num_heads, num_queries):
 
 def _weights(scores, lengths, dropout):
     """Softmax over the keys that are real; the operator masks by length at no extra cost."""
-    if lengths is None:
-        weights = npx.softmax(scores)
-    else:
-        weights = npx.softmax(scores, length=lengths, use_length=True)
+    weights = npx.softmax(scores) if lengths is None else npx.softmax(scores, length=lengths, use_length=True)
     return weights, dropout(weights)
 
 

@@ -792,8 +792,25 @@ def show_source(*things):
             found=str(error),
             allowed='functions, methods and classes that were written in Python files',
         ) from error
-    display = importlib.import_module('IPython.display')  # lazy: notebooks have it loaded
-    return display.Code('\n\n\n'.join(sources), language='python')
+    return _Source('\n\n\n'.join(sources))
+
+
+class _Source(str):
+    """Python text; a notebook shows it highlighted."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return str(self)
+
+    def _repr_html_(self):
+        pygments = importlib.import_module('pygments')  # lazy: notebooks have it, and only they ask
+        lexer = importlib.import_module('pygments.lexers.python').PythonLexer()  # lazy: as above
+        formatters = importlib.import_module('pygments.formatters')  # lazy: as above
+        # subtle: JupyterLab has no style sheet for highlighted outputs, so each word carries its own style,
+        # and ink and paper are set too, for notebooks that are dark.
+        look = f'color: {INK}; padding: 0.6em; overflow-x: auto'
+        return pygments.highlight(self, lexer, formatters.HtmlFormatter(noclasses=True, prestyles=look))
 
 
 def _array(name, values, *ndims):

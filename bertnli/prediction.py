@@ -97,6 +97,7 @@ def _pair_table(pairs, vocab, seen):
                 'a sentence has no words',
                 where=f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
                 found=pairs[number // 2][number % 2],
+                allowed='at least one word',
                 remedy='write a sentence',
             )
     lengths = onp.array([len(tokens) for tokens in sentences], 'int32')

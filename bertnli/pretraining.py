@@ -48,8 +48,8 @@ def train_bert(
     """Pretrain `net` for `num_steps` batches, beginning the data again as often as needed (section 15.10).
 
     `train_iter` yields the chapter's seven arrays `(tokens, segments, valid_lens, pred_positions,
-    mlm_weights, mlm_Y, nsp_y)`. Every `log_interval` steps `on_log` receives a record with `step`, `mlm_loss`,
-    `nsp_loss` and `learning_rate`. Prints the chapter's two lines and returns a `PretrainResult`.
+    mlm_weights, mlm_Y, nsp_y)`. Every `log_interval` steps `on_log` receives a record with `step`,
+    `mlm_loss`, `nsp_loss` and `learning_rate`. Prints the chapter's two lines and returns a `PretrainResult`.
 
     Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite.
     """
@@ -148,8 +148,8 @@ def _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
 def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
     """The same gradients with less work: real masked words only, and the closed form of their gradient.
 
-    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. Spelling that
-    out costs one pass over the `(M, V)` scores; letting autograd find it costs several.
+    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. Spelling
+    that out costs one pass over the `(M, V)` scores; letting autograd find it costs several.
     """
     tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
     real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)

@@ -5,6 +5,7 @@ Each job reads its data, trains with checked settings, and leaves a folder with 
 """
 
 import dataclasses
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from .batches import Batches, load_data_snli, load_data_wiki
 from .checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint, write_json
 from .datasets import SNLIBERTDataset
 from .devices import try_all_gpus
-from .errors import SettingsError
+from .errors import DataError, SettingsError
 from .evaluation import evaluate, hypothesis_only_baseline
 from .files import data_dir, download_extract
 from .finetuning import train_nli
@@ -35,7 +36,13 @@ def preset(name):
     4000
     """
     if name not in PRESETS:
-        raise SettingsError('there is no such preset', found=name, allowed=', '.join(PRESETS))
+        raise SettingsError(
+            'there is no such preset',
+            where='preset',
+            found=name,
+            allowed=', '.join(PRESETS),
+            remedy='choose one of these names',
+        )
     return PRESETS[name]
 
 
@@ -62,7 +69,22 @@ def _check_plan(out, settings, devices, limit=None):
             allowed=f'up to the limit of {limit} pairs',
             remedy='choose a smaller batch, or raise the limit',
         )
-    write_json(Path(out, 'metrics.json'), {})  # a folder that cannot be written says so here
+    _check_room(out)
+
+
+def _check_room(out):
+    """Tell at once if the results could not be written."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise DataError(
+            'the results cannot be written',
+            where=str(out),
+            found=error.strerror,
+            allowed='a folder that you may write to, or a name for a new one',
+            remedy='choose another folder',
+        ) from error
 
 
 def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True):
@@ -164,6 +186,8 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
     """Judge a fine-tuned model folder on a split; returns `(report, metrics)`, the metrics also in `out`."""
     start = time.perf_counter()
     devices = devices or try_all_gpus()
+    if out:
+        _check_room(out)
     loaded = load_checkpoint(folder, devices, kind='nli')
     judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
     metrics = {
@@ -248,6 +272,8 @@ def pretrained(name, devices):
 
 def describe(data=None, limit=None, out=None):
     """Counts, lengths, labels and skipped rows of both corpora, as JSON content, also in `out`."""
+    if out:
+        _check_room(out)
     wiki, snli = download_extract('wikitext-2', data_dir=data), download_extract('SNLI', data_dir=data)
     found = {'wikitext-2': {'folder': str(wiki)}, 'SNLI': {'folder': str(snli)}}
     for split in ('train', 'valid', 'test'):

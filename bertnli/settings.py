@@ -23,7 +23,8 @@ def _check(name, value, kind, low=None, high=None, open_low=False):
             return
     raise SettingsError(
         f'{name} is not usable',
-        found=value,
+        where=name,
+        found='nothing' if value is None else value,
         allowed=f'{"a whole number" if kind is int else "a number"} in {interval}',
         remedy=f'choose another {name}',
     )
@@ -55,7 +56,9 @@ class ModelSettings:
         if self.num_hiddens % self.num_heads:
             raise SettingsError(
                 'num_hiddens must be a multiple of num_heads',
+                where='num_hiddens',
                 found=f'{self.num_hiddens} units, {self.num_heads} heads',
+                allowed='heads of equal width',
                 remedy=f'num_hiddens={self.num_heads * (self.num_hiddens // self.num_heads + 1)}',
             )
 
@@ -155,8 +158,10 @@ def changed(settings, **values):
         if name not in known:
             raise SettingsError(
                 f'{type(settings).__name__} has no such setting',
+                where=type(settings).__name__,
                 found=name,
                 allowed=', '.join(known),
+                remedy='choose one of these names',
             )
     given = {name: value for name, value in values.items() if value is not None}
     return dataclasses.replace(settings, **given)

@@ -109,6 +109,7 @@ def _choose_split(is_train, split):
     if split not in ('train', 'dev', 'test'):
         raise SettingsError(
             'there is no such split',
+            where='split',
             found=split,
             allowed='train, dev, test',
             remedy="say is_train=True or False, or split='dev'",
@@ -144,6 +145,7 @@ def _open(path):
             'the file cannot be read',
             where=str(path),
             found=error.strerror,
+            allowed='a file that exists and that you may read',
             remedy='name a folder that holds this file, or a file that may be read',
         ) from error
     if os.fstat(file.fileno()).st_size == 0 and os.path.isfile(path):
@@ -151,6 +153,8 @@ def _open(path):
         raise DataError(
             'the file is empty',
             where=str(path),
+            found='0 bytes',
+            allowed='at least one line',
             remedy='copy or unpack it again',
         )
     return file
@@ -262,6 +266,7 @@ def read_wiki(data_dir, split='train'):
     if split not in ('train', 'valid', 'test'):
         raise SettingsError(
             'there is no such split',
+            where='split',
             found=split,
             allowed='train, valid, test',
             remedy="the chapter reads 'train'",

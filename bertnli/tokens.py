@@ -224,6 +224,7 @@ def require_special(vocab):
     if missing:
         raise DataError(
             'the vocabulary lacks special words',
+            where='vocab',
             found=f'{type(vocab).__name__} without {" ".join(missing)}',
             allowed=f'a vocabulary with <unk> {" ".join(RESERVED)}',
             remedy='build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)',

@@ -47,8 +47,8 @@ PARENT = {
     **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
     **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
     **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
-    **dict.fromkeys(('park', 'field', 'street'), 'open'),
-    **dict.fromkeys(('store', 'museum', 'school'), 'building'),
+    **dict.fromkeys(('park', 'road', 'wood'), 'open'),
+    **dict.fromkeys(('shop', 'gym', 'barn'), 'building'),
     **dict.fromkeys(('open', 'building'), 'place'),
     **dict.fromkeys(('walk', 'run'), 'move'),
     **dict.fromkeys(('stroll',), 'walk'),
@@ -57,12 +57,8 @@ PARENT = {
     **dict.fromkeys(('tiny',), 'small'),
     **dict.fromkeys(('crimson',), 'red'),
 }
-# Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
-PARTITIONS = frozenset(
-    'being person child animal fruit vehicle place open building'.split()
-)
-SYNONYM = {}
-JOBS = frozenset()  # neither men nor women alone
+# Below these words the branches exclude each other; below "garment" they do not.
+PARTITIONS = frozenset('being person child animal fruit vehicle place open building'.split())
 YOUNG_ANIMALS = frozenset(('puppy', 'kitten'))  # the noun implies the age
 CHILDREN = frozenset(('child', 'boy', 'girl'))  # take no adjective of age
 
@@ -87,30 +83,23 @@ ANIMAL_ADJECTIVES = (
     ('big', 'small', 'tiny'),
     ('black', 'white', 'brown'),
 )
-DIMENSION = {
-    word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row
-}  # word -> its row
+# word -> its row
+DIMENSION = {word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row}
 COLOURS = ('red', 'blue', 'green', 'crimson')
 
 POSTURES = ('sit', 'stand', 'walk', 'run', 'sleep')  # one at a time
 VOICES = ('sing', 'smile')  # go with sitting, standing, walking
-ACTIONS = (
-    'sit stand walk run sleep move stroll jog nap sing smile'
-).split()
+ACTIONS = 'sit stand walk run sleep move stroll jog nap sing smile'.split()
 ANIMAL_ACTIONS = 'sit stand walk run sleep move nap'.split()
 # Pairs of actions that nobody does at once, beyond POSTURES.
 EXCLUSIVE_ACTIONS = frozenset(
     frozenset((one, other))
-    for group, others in (
-        ('move', 'sit stand sleep'),
-        ('sing', 'sleep'),
-    )
-    for one in group.split()
+    for one, others in (('move', 'sit stand sleep'), ('sing', 'sleep'))
     for other in others.split()
 )
 PURPOSES = ('for the fun', 'for the money', 'for a prize')
 PURPOSE_ACTIONS = frozenset('walk run jog sing'.split())
-PLACES = 'open building park field street store museum school'.split()
+PLACES = 'open building park road wood shop gym barn'.split()
 
 # kind of thing -> (things, what is done to them, their colours)
 THINGS = {
@@ -118,9 +107,7 @@ THINGS = {
     'vehicle': ('vehicle car bus truck', 'drive wash own', 'red blue green'),
     'garment': ('hat coat scarf', 'wear wash own', ' '.join(COLOURS)),
 }
-KIND = {
-    thing: kind for kind, row in THINGS.items() for thing in row[0].split()
-}  # 'pear' -> 'food'
+KIND = {thing: kind for kind, row in THINGS.items() for thing in row[0].split()}
 
 # What swapping the two people does: undoes, keeps or leaves open what was said.
 ONE_WAY = ('push', 'chase')
@@ -150,7 +137,6 @@ class Scene(NamedTuple):
     number: str = ''
     owner: str = ''
     adjective: str = ''
-    colour: str = ''
     negated: bool = False
     thing: str = ''
     thing_adjective: str = ''
@@ -192,8 +178,6 @@ def subject_words(scene):
 def say(scene):
     """A scene -> its words as the Penn Treebank splits them, full stop included."""
     words = subject_words(scene)
-    if scene.colour:
-        words += ['in', scene.colour]
     if scene.negated:
         words += ['do' if scene.number else 'does', "n't"]
     bare = scene.negated or scene.number
@@ -203,7 +187,7 @@ def say(scene):
     if scene.partner:
         words += article([scene.partner])
     if scene.place:
-        words += ['in', 'the', scene.place]
+        words += ['in', 'the' if scene.place == 'open' else 'a', scene.place]
     words += [*scene.purpose.split(), '.']
     return [words[0].capitalize(), *words[1:]]
 
@@ -221,7 +205,7 @@ def is_person(noun):
 
 
 def subject_fits(scene):
-    """Whether the adjective, the dress and the owner suit the noun."""
+    """Whether the number, the adjective and the owner suit the noun."""
     noun = scene.nouns[0]
     if len({is_person(one) for one in scene.nouns}) > 1:
         return False
@@ -232,7 +216,7 @@ def subject_fits(scene):
         return False
     if scene.adjective in ('old', 'young', 'elderly') and noun in CHILDREN | YOUNG_ANIMALS:
         return False
-    return is_person(noun) if scene.colour else not (scene.owner and is_person(noun))
+    return not (scene.owner and is_person(noun))
 
 
 def predicate_fits(scene):
@@ -263,7 +247,7 @@ def makes_sense(scene):
 
 def lineage(word):
     """'puppy' -> ['puppy', 'dog', 'animal', 'being']"""
-    path = [SYNONYM.get(word, word)]
+    path = [word]
     while path[-1] in PARENT:
         path.append(PARENT[path[-1]])
     return path
@@ -272,17 +256,14 @@ def lineage(word):
 @lru_cache(maxsize=None)
 def relate_words(p, h):
     """Hypernyms and exclusive siblings in the table PARENT."""
-    up_p, up_h = lineage(p), lineage(h)
-    if up_h[0] in up_p:
+    if h in lineage(p):
         return ENTAILMENT
-    if up_p[0] in up_h:
+    if p in lineage(h):
         return NEUTRAL
-    if {p, h} & JOBS and {p, h} & {'man', 'woman'}:
-        return NEUTRAL
-    meeting = next((word for word in up_p if word in up_h), None)
-    if meeting is None or meeting not in PARTITIONS:
-        return NEUTRAL if meeting in ('garment', 'dog') else None  # hat and scarf, puppy and poodle
-    return None if meeting == 'person' and {p, h} & JOBS else CONTRADICTION
+    meeting = next((word for word in lineage(p) if word in lineage(h)), None)
+    if meeting == 'garment':
+        return NEUTRAL  # who wears a hat may wear a scarf
+    return CONTRADICTION if meeting in PARTITIONS else None
 
 
 def relate_optional(p, h):
@@ -314,10 +295,9 @@ def relate_adjective(p, h):
         return ENTAILMENT if h.adjective == 'young' else CONTRADICTION
     if not p.adjective or DIMENSION[p.adjective] != DIMENSION[h.adjective]:
         return NEUTRAL
-    up_p, up_h = lineage(p.adjective), lineage(h.adjective)
-    if up_h[0] in up_p:
+    if h.adjective in lineage(p.adjective):
         return ENTAILMENT
-    return NEUTRAL if up_p[0] in up_h else CONTRADICTION
+    return NEUTRAL if p.adjective in lineage(h.adjective) else CONTRADICTION
 
 
 def relate_noun(p, h):
@@ -330,36 +310,18 @@ def relate_noun(p, h):
     return labels.pop() if len(labels) == 1 else NEUTRAL
 
 
-def relate_colour(p, h):
-    """Somebody in crimson is in red and not in blue."""
-    return relate_shade(p.colour, h.colour)
-
-
-def relate_shade(p, h):
-    if not h or p == h:
-        return ENTAILMENT
-    if not p:
-        return NEUTRAL
-    if h in lineage(p):
-        return ENTAILMENT
-    return NEUTRAL if p in lineage(h) else CONTRADICTION
-
-
 @lru_cache(maxsize=None)
 def relate_verbs(p, h):
     """Somebody who strolls walks and does not sit; somebody who sings may walk."""
-    up_p, up_h = lineage(p), lineage(h)
-    if up_h[0] in up_p:
+    if h in lineage(p):
         return ENTAILMENT
-    if up_p[0] in up_h:
+    if p in lineage(h):
         return NEUTRAL
-    if any(
-        one != other and (frozenset((one, other)) in EXCLUSIVE_ACTIONS or {one, other} <= postures)
-        for postures in [set(POSTURES)]
-        for one in up_p
-        for other in up_h
-    ):
-        return CONTRADICTION
+    for one in lineage(p):
+        for other in lineage(h):
+            postures = one != other and {one, other} <= set(POSTURES)
+            if postures or frozenset((one, other)) in EXCLUSIVE_ACTIONS:
+                return CONTRADICTION
     for voice, posture in ((p, h), (h, p)):
         if voice in VOICES and posture in ('sit', 'stand', 'walk'):
             return NEUTRAL
@@ -396,8 +358,12 @@ def relate_thing(p, h):
 
 
 def relate_thing_adjective(p, h):
-    """A crimson rose is red, not yellow."""
-    return relate_shade(p.thing_adjective, h.thing_adjective)
+    """A crimson hat is red, and not blue."""
+    if not h.thing_adjective or h.thing_adjective in lineage(p.thing_adjective):
+        return ENTAILMENT
+    if not p.thing_adjective or p.thing_adjective in lineage(h.thing_adjective):
+        return NEUTRAL
+    return CONTRADICTION
 
 
 def relate_place(p, h):
@@ -436,7 +402,6 @@ RELATIONS = {
     'number': relate_number,
     'adjective': relate_adjective,
     'noun': relate_noun,
-    'colour': relate_colour,
     'predicate': relate_predicate,
     'thing': relate_thing,
     'thing_adjective': relate_thing_adjective,
@@ -531,11 +496,11 @@ def draw_action(dice):
     )
     if not person and dice.chance(0.1):
         scene = add_modifier(dice, scene, 'owner')
-    elif dice.chance(0.8):
+    elif dice.chance(0.92):
         scene = add_modifier(dice, scene, 'adjective')
     if scene.negated:
         return scene
-    tail = {'': 2, 'place': 7, 'purpose': 2 if scene.verb in PURPOSE_ACTIONS and person else 0}
+    tail = {'': 1, 'place': 8, 'purpose': 2 if scene.verb in PURPOSE_ACTIONS and person else 0}
     return add_modifier(dice, scene, dice.weighted(tail))
 
 
@@ -546,15 +511,15 @@ def draw_thing(dice):
         nouns=(dice.pick(PEOPLE),),
         verb=dice.pick(verbs),
         thing=dice.pick(things),
-        thing_adjective=dice.pick(colours) if dice.chance(0.8) else '',
+        thing_adjective=dice.pick(colours) if dice.chance(0.92) else '',
         negated=dice.chance(0.08),
     )
-    return add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
+    return add_modifier(dice, scene, 'adjective') if dice.chance(0.92) else scene
 
 
 def draw_roles(dice):
     """"A nun pushes a boy ." """
-    person = dice.chance(0.8)
+    person = dice.chance(0.92)
     verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
     family = PEOPLE if person else ANIMALS
     verb = dice.pick(verbs if person else [verb for verb in verbs if verb in ANIMAL_ROLES])
@@ -572,8 +537,8 @@ def draw_number(dice):
     )
     if scene.number == 'no':
         return scene
-    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
-    return add_modifier(dice, scene, 'place') if dice.chance(0.8) else scene
+    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.92) else scene
+    return add_modifier(dice, scene, 'place') if dice.chance(0.92) else scene
 
 
 def add_modifier(dice, scene, slot):
@@ -617,14 +582,13 @@ def variants(scene, slot):
             'number': ('number', NUMBERS),
             'owner': ('owner', PEOPLE),
             'adjective': ('adjective', list(DIMENSION)),
-            'colour': ('colour', COLOURS),
             'thing': ('thing', THINGS[KIND.get(scene.thing, 'fruit')][0].split()),
             'thing_adjective': ('thing_adjective', COLOURS),
             'place': ('place', PLACES),
             'purpose': ('purpose', PURPOSES),
         }[slot]
         changed = [scene._replace(**{name: word}) for word in words]
-        if slot in ('owner', 'adjective', 'colour', 'thing_adjective', 'place', 'purpose'):
+        if slot in ('owner', 'adjective', 'thing_adjective', 'place', 'purpose'):
             changed.append(scene._replace(**{name: ''}))
     return changed
 
@@ -632,7 +596,7 @@ def variants(scene, slot):
 def draw_premise(dice, h, label, slots):
     """A premise that makes h true, false or open; None when this try came to nothing."""
     slots, p = dict(slots), h
-    for _ in range(dice.weighted({1: 5, 2: 3})):
+    for _ in range(dice.weighted({1: 3, 2: 4, 3: 1})):
         slot = dice.weighted(slots)
         del slots[slot]
         before = p
@@ -760,11 +724,12 @@ def snli_file(split, numbers, taken):
 # ---------------------------------------------------------------------------------------------
 
 
+ADVERBS = ('now', 'today', 'again', 'here', 'too', 'then')
+
+
 def fact(dice, noun):
     """One line of the tables in plain words: "A puppy is a young dog ." """
-    subject, above = article([noun]), PARENT[SYNONYM.get(noun, noun)]
-    if noun in SYNONYM:
-        return [*subject, 'is', *article([SYNONYM[noun]])]
+    subject, above = article([noun]), PARENT[noun]
     if noun in YOUNG_ANIMALS and dice.chance(0.5):
         return [*subject, 'is', 'a', 'young', above]
     others = [one for one in PEOPLE + ANIMALS if relate_words(noun, one) == CONTRADICTION]
@@ -791,8 +756,12 @@ def paragraph(dice, secret):
         p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
         if p and p not in said and len(said) < length:
             said.append(p)
-    said = [sentence(say(scene)) for scene in said if raw(say(scene)) not in secret]
-    return said + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
+    lines = [
+        sentence([*say(scene)[:-1], dice.pick(ADVERBS), '.'])
+        for scene in said
+        if raw(say(scene)) not in secret
+    ]
+    return lines + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
 
 
 def remark(dice, noun):

@@ -66,7 +66,9 @@ def pretraining_batch(count, places=4, longest=13, words=V, seed=5):
 def weights_of(net, device=None):
     """All parameters by name, as NumPy arrays."""
     parameters = net._collect_params_with_prefix()
-    return {name: (p.data(device) if device else p.list_data()[0]).asnumpy() for name, p in parameters.items()}
+    return {
+        name: (p.data(device) if device else p.list_data()[0]).asnumpy() for name, p in parameters.items()
+    }
 
 
 def gradients_of(net):
@@ -76,7 +78,7 @@ def gradients_of(net):
 
 
 def but_key_biases(weights):
-    """Without the parameters whose true gradient is zero: Adam divides by that noise and moves them anywhere."""
+    """Without those whose true gradient is zero: Adam divides by its noise and moves them anywhere."""
     return {name: array for name, array in weights.items() if not name.endswith('W_k.bias')}
 
 
@@ -104,6 +106,16 @@ def assert_close(found, expected, tolerance=1e-5):
         scale = max(abs(array).max(), largest / 10) or 1.0
         error = abs(found[name].astype('float64') - array).max() / scale
         assert error <= tolerance, f'{name or "array"}: {error:.1e} apart'
+
+
+class NoPictures:
+    """In place of d2l's Animator, which needs a notebook around it."""
+
+    def __init__(self, **_):
+        pass
+
+    def add(self, x, y):
+        pass
 
 
 def _numpy(array):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import (
-    F,
-    H,
     LAYERS,
     MAX_LEN,
     C,
+    F,
+    H,
     V,
     assert_close,
     gradients_of,
@@ -109,7 +109,9 @@ def test_without_valid_lengths_every_word_counts():
     tokens, segments, _, positions, *_ = pretraining_batch(3)
     net = small_bert()
     full = np.full((3,), tokens.shape[1])
-    for found, expected in zip(net(tokens, segments, None, positions), net(tokens, segments, full, positions)):
+    for found, expected in zip(
+        net(tokens, segments, None, positions), net(tokens, segments, full, positions)
+    ):
         assert_close(found, expected)
     assert net(tokens, segments)[1] is None
 

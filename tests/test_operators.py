@@ -154,7 +154,8 @@ def test_take_rows_is_indexing_and_gradients_of_a_row_taken_twice_add_up(T, B, C
         return np.stack([np.stack([X[int(t), b] for b, t in enumerate(column)]) for column in positions.T])
 
     for dtype in ('int32', 'int64', 'float32'):
-        agree(lambda X, p=positions.astype(dtype): operators.take_rows(X, np.array(p)), plain, rows(T, B, C))
+        columns = np.array(positions, dtype=dtype)
+        agree(lambda X, at=columns: operators.take_rows(X, at), plain, rows(T, B, C))
 
 
 def test_add_is_addition_and_does_not_broadcast():

@@ -110,7 +110,15 @@ def test_one_device_is_two_is_three_devices(size, lean, monkeypatch):
     for count in (1, 2, 3):
         net, records = small_bert(cpu_devices(count)), []
         train_bert(
-            batches, net, LOSS, V, cpu_devices(count), 1, settings=settings, on_log=records.append, progress=False
+            batches,
+            net,
+            LOSS,
+            V,
+            cpu_devices(count),
+            1,
+            settings=settings,
+            on_log=records.append,
+            progress=False,
         )
         for device in cpu_devices(count)[1:]:
             for name, array in weights_of(net, device).items():
@@ -170,7 +178,16 @@ def test_the_losses_fall_on_a_text_that_repeats_itself():
     net.initialize()
     settings = PretrainSettings(learning_rate=1e-2)
     result = train_bert(
-        list(repetitive_batches()), net, LOSS, 9, None, 10, 120, settings=settings, on_log=records.append, progress=False
+        list(repetitive_batches()),
+        net,
+        LOSS,
+        9,
+        None,
+        10,
+        120,
+        settings=settings,
+        on_log=records.append,
+        progress=False,
     )
     assert records[0]['mlm_loss'] > 1.0
     assert result.mlm_loss < 0.5  # ln 2 = 0.69 is what the place alone, without the context, can tell
@@ -190,7 +207,9 @@ def test_the_lines_printed_have_the_chapters_form(capsys):
 def test_losses_reported_are_means_over_words_and_pairs_since_the_last_report():
     batches, records = [pretraining_batch(n, seed=n) for n in (2, 5, 4)], []
     still = PretrainSettings(learning_rate=1e-30)
-    train_bert(batches, small_bert(), LOSS, V, None, 2, 3, settings=still, on_log=records.append, progress=False)
+    train_bert(
+        batches, small_bert(), LOSS, V, None, 2, 3, settings=still, on_log=records.append, progress=False
+    )
     sums = [step(small_bert(), batch)[:3] for batch in batches]
     for record, parts, pairs in zip(records, (sums[:2], sums[2:]), (7, 4)):
         mlm, nsp, words = (sum(column) for column in zip(*parts))

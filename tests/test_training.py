@@ -35,7 +35,10 @@ def give_gradients(net, gradients):
 
 def some_gradients(count, seed=0):
     rng = onp.random.default_rng(seed)
-    return [(rng.normal(size=(2, 3)).astype('float32'), rng.normal(size=2).astype('float32')) for _ in range(count)]
+    return [
+        (rng.normal(size=(2, 3)).astype('float32'), rng.normal(size=2).astype('float32'))
+        for _ in range(count)
+    ]
 
 
 class Adam:
