@@ -40,14 +40,6 @@ class BertNLIError(Exception):
         lines = [f'  {name}: {part}' for name, part in parts.items() if part is not None]
         return '\n'.join([self.problem, *lines])
 
-    def __reduce__(self):
-        # Keyword-only parts do not survive the default pickling, and errors travel between processes.
-        return _rebuild, (type(self), self.__dict__)
-
-
-def _rebuild(kind, parts):
-    return kind(**parts)
-
 
 class DataError(BertNLIError):
     """A file, a folder or a sentence is not what it should be."""

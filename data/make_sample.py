@@ -15,15 +15,15 @@ compares two scenes slot by slot, one short function for each phenomenon, and kn
 import argparse
 import os
 import random
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 SEED = 20
 ENTAILMENT, CONTRADICTION, NEUTRAL = LABELS = ('entailment', 'contradiction', 'neutral')
 PAIRS = {'train': 12_000, 'dev': 1_000, 'test': 1_000}
-UNDECIDED = {'train': 60, 'dev': 12, 'test': 12}  # rows with gold label '-', on top of PAIRS
-WIKI_CHARACTERS = {'train': 320_000, 'valid': 12_000, 'test': 12_000}
+UNDECIDED = {'train': 40, 'dev': 10, 'test': 10}  # rows with gold label '-', on top of PAIRS
+WIKI_CHARACTERS = {'train': 280_000, 'valid': 10_000, 'test': 10_000}
 HEADER = (
     'gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse '
     'sentence1 sentence2 captionID pairID label1 label2 label3 label4 label5'
@@ -120,8 +120,54 @@ SWAP_LABEL = {
     **dict.fromkeys(OPEN, NEUTRAL),
 }
 
-
-ODDITIES = {'train': (), 'dev': (), 'test': ()}
+LONG = (
+    'A man who owns a hat , a coat , a scarf , a car , a bus , a truck , a dog , a cat , a horse , '
+    'a puppy , a kitten , a pony , a pear , a plum , an apple and , as the old king said to the '
+    'young queen in the wood on the road to the barn , two black dogs , three white cats and four '
+    'brown horses , but no animal that is big and no vehicle that is dry , '
+)
+# Written by hand: hypothesis, then a premise for each label. What real data also holds: sentences
+# far longer than the rest, words seen once or never, contractions that Treebank words split.
+ODDITIES = {
+    'train': (
+        (
+            'A man walks in a park .',
+            (LONG + 'strolls in a park .', LONG + 'sits in a park .', LONG + 'moves .'),
+        ),
+        (
+            'An animal sleeps in a barn .',
+            ('A quokka naps in a barn .', 'A quokka runs in a barn .', 'A quokka sleeps .'),
+        ),
+        (
+            "The king 's horse does n't run .",
+            (
+                "The king 's horse ca n't run and does n't try .",
+                "The king 's horse wo n't sit : it runs .",
+                "The king 's horse wo n't eat .",
+            ),
+        ),
+    ),
+    'dev': (
+        (
+            "The girl 's dog does n't sleep .",
+            (
+                "The girl 's dog ca n't sleep : it runs .",
+                "The girl 's dog sleeps and wo n't move .",
+                "The girl 's dog does n't eat .",
+            ),
+        ),
+    ),
+    'test': (
+        (
+            'An animal moves in a park .',
+            ('An axolotl walks in a park .', 'An axolotl sleeps in a park .', 'An axolotl walks .'),
+        ),
+        (
+            'A man walks in a gym .',
+            (LONG + 'strolls in a gym .', LONG + 'sits in a gym .', LONG + 'moves in a gym .'),
+        ),
+    ),
+}
 
 # ---------------------------------------------------------------------------------------------
 # Scenes and how they are said
@@ -253,7 +299,7 @@ def lineage(word):
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_words(p, h):
     """Hypernyms and exclusive siblings in the table PARENT."""
     if h in lineage(p):
@@ -310,7 +356,7 @@ def relate_noun(p, h):
     return labels.pop() if len(labels) == 1 else NEUTRAL
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_verbs(p, h):
     """Somebody who strolls walks and does not sit; somebody who sings may walk."""
     if h in lineage(p):
@@ -328,7 +374,7 @@ def relate_verbs(p, h):
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_deeds(p, h):
     """What is done to a thing: who slices cuts; who eats does not wash; who owns may do anything."""
     if h in lineage(p):
@@ -387,7 +433,7 @@ def relate_roles(p, h):
     if p.verb != h.verb:
         both_in = [kind for kind in (ONE_WAY, OPEN) if {p.verb, h.verb} <= set(kind)]
         return {ONE_WAY: CONTRADICTION, OPEN: NEUTRAL}[both_in[0]] if both_in else None
-    if None in straight or h.verb in MUTUAL and ENTAILMENT not in straight:
+    if None in straight or (h.verb in MUTUAL and ENTAILMENT not in straight):
         return None
     return worst(straight)
 
@@ -479,15 +525,30 @@ class Dice:
 
 FRAMES = {'action': 58, 'thing': 20, 'roles': 8, 'number': 14}
 SLOTS = {  # slots that a premise may change, and how often they are tried
-    'action': {'noun': 5, 'predicate': 5, 'place': 4, 'adjective': 4, 'purpose': 2, 'owner': 1, 'either': 0.3},
-    'thing': {'noun': 4, 'predicate': 4, 'thing': 5, 'thing_adjective': 4, 'adjective': 3, 'either': 0.3},
+    'action': {
+        'noun': 5,
+        'predicate': 5,
+        'place': 4,
+        'adjective': 4,
+        'purpose': 2,
+        'owner': 1,
+        'either': 0.3,
+    },
+    'thing': {
+        'noun': 4,
+        'predicate': 4,
+        'thing': 5,
+        'thing_adjective': 4,
+        'adjective': 3,
+        'either': 0.3,
+    },
     'roles': {'agent': 2, 'patient': 2, 'swap': 3, 'role_verb': 2},
     'number': {'number': 4, 'noun': 4, 'predicate': 3, 'place': 4, 'adjective': 3},
 }
 
 
 def draw_action(dice):
-    """"A wet dog runs in a park ." """
+    """Such as "A wet dog runs in a park ." """
     person = dice.chance(0.6)
     scene = Scene(
         nouns=(dice.pick(PEOPLE if person else ANIMALS),),
@@ -505,7 +566,7 @@ def draw_action(dice):
 
 
 def draw_thing(dice):
-    """"A man washes a red car ." """
+    """Such as "A wet man washes a red car ." """
     things, verbs, colours = (words.split() for words in THINGS[dice.pick(list(THINGS))])
     scene = Scene(
         nouns=(dice.pick(PEOPLE),),
@@ -518,7 +579,7 @@ def draw_thing(dice):
 
 
 def draw_roles(dice):
-    """"A nun pushes a boy ." """
+    """Such as "A queen pushes a boy ." """
     person = dice.chance(0.92)
     verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
     family = PEOPLE if person else ANIMALS
@@ -527,7 +588,7 @@ def draw_roles(dice):
 
 
 def draw_number(dice):
-    """"Two dogs run outside ." """
+    """Such as "Two wet dogs run in a park ." """
     person = dice.chance(0.5)
     nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
     scene = Scene(
@@ -565,9 +626,7 @@ def variants(scene, slot):
         family = PEOPLE if person else ANIMALS
         pairs = ((one, two) for one in family for two in family)
         changed = [
-            scene._replace(nouns=(one, two))
-            for one, two in pairs
-            if relate_words(one, two) == CONTRADICTION
+            scene._replace(nouns=(one, two)) for one, two in pairs if relate_words(one, two) == CONTRADICTION
         ]
     elif slot == 'predicate':
         verbs = THINGS[KIND[scene.thing]][1].split() if scene.thing else ACTIONS
@@ -673,7 +732,7 @@ def short_id(number):
 
 
 def votes(dice, gold):
-    """Five annotators' labels with this majority, in no order; '-' is two, two and one."""
+    """Five annotators' labels with this majority, in no order; for '-' two, two and one."""
     if gold == '-':
         one, other, third = dice.shuffled(LABELS)
         return dice.shuffled([one, one, other, other, third])
@@ -687,7 +746,7 @@ def snli_row(split, number, gold, p, h, labels):
     texts = ['', ''] if split == 'train' else [raw(p), raw(h)]
     caption = short_id(number)
     pair = caption + (gold[0] if gold != '-' else 'x')
-    parses = [f"( {' '.join(words)} )" for words in (p, h)]
+    parses = [f'( {" ".join(words)} )' for words in (p, h)]
     labels = [*labels, '', '', '', ''][:5]
     return '\t'.join([gold, *parses, '', '', *texts, caption, pair, *labels])
 
@@ -713,7 +772,7 @@ def snli_file(split, numbers, taken):
     pairs += [('-', say(p), say(h)) for p, h in undecided]
     rows = ['\t'.join(HEADER)]
     for gold, p, h in dice.shuffled(pairs):
-        validated = split != 'train' or gold == '-'
+        validated = gold == '-' or (split != 'train' and dice.chance(0.3))
         labels = votes(dice, gold) if validated else [gold]
         rows.append(snli_row(split, next(numbers), gold, p, h, labels))
     return '\n'.join(rows) + '\n'
@@ -725,72 +784,71 @@ def snli_file(split, numbers, taken):
 
 
 ADVERBS = ('now', 'today', 'again', 'here', 'too', 'then')
+YEARS = (1871, 1904, 1926, 1948, 1963, 1987)
 
 
 def fact(dice, noun):
     """One line of the tables in plain words: "A puppy is a young dog ." """
     subject, above = article([noun]), PARENT[noun]
     if noun in YOUNG_ANIMALS and dice.chance(0.5):
-        return [*subject, 'is', 'a', 'young', above]
+        return [*subject, 'is', 'a', 'young', above, '.']
     others = [one for one in PEOPLE + ANIMALS if relate_words(noun, one) == CONTRADICTION]
     if above == 'being' or dice.chance(0.4):
-        return [*subject, 'is', 'not', *article([dice.pick(others)])]
-    return [*subject, 'is', *article([above])]
-
-
-def sentence(words):
-    """Words without the full stop, the first one capital."""
-    return ' '.join([words[0].capitalize(), *words[1:]]).removesuffix(' .')
-
-
-def paragraph(dice, secret):
-    """A story that stays with one scene: each sentence says more or less than the one before."""
-    while True:
-        frame = dice.weighted(FRAMES)
-        h = DRAW[frame](dice)
-        if makes_sense(h):
-            break
-    h = fill(dice, h, h._replace(adjective='', thing_adjective='', place=''), ENTAILMENT)
-    said, length = [h], 4 + int(4 * dice.random())
-    for _ in range(4 * length):
-        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
-        if p and p not in said and len(said) < length:
-            said.append(p)
-    lines = [
-        sentence([*say(scene)[:-1], dice.pick(ADVERBS), '.'])
-        for scene in said
-        if raw(say(scene)) not in secret
-    ]
-    return lines + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
+        return [*subject, 'is', 'not', *article([dice.pick(others)]), '.']
+    return [*subject, 'is', *article([above]), '.']
 
 
 def remark(dice, noun):
     """A sentence with the marks of WikiText: numbers, @-@, <unk>."""
-    year, count = 1900 + int(100 * dice.random()), 2 + int(90 * dice.random())
+    year, many = dice.pick(YEARS), PLURAL.get(noun, 'ponies')
     return dice.pick(
         (
-            f'In {year} , a two @-@ year study by <unk> counted {count} {noun}s',
-            f'The word " {noun} " was first seen in {year}',
-            f'A book on the {noun} , <unk> of {count} parts , was sold in {year}',
+            f'In {year} , a two @-@ day walk of <unk> was open to {many}',
+            f'The word " {noun} " is old : <unk> said it in {year}',
+            f'In {year} , <unk> and <unk> owned 40 @,@ 000 {many}',
         )
     )
 
 
-def wiki_file(split, secret):
-    """The text of one WikiText-like file."""
-    dice = Dice(SEED, 'wiki', split)
-    lines, size = [' '], 0
-    article_number = 0
+def story(dice, noun, hidden):
+    """Sentences that stay with one scene, each saying a little more or less than the one before."""
+    h = Scene()
+    while not h.nouns or not makes_sense(h):
+        frame = dice.weighted(FRAMES)
+        h = DRAW[frame](dice)._replace(nouns=(noun,))
+    bare = h._replace(adjective='', thing_adjective='', place='')
+    h = fill(dice, h, bare, ENTAILMENT)
+    scenes, length = [h], 4 + int(4 * dice.random())
+    for _ in range(4 * length):
+        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
+        if p and p not in scenes and len(scenes) < length:
+            scenes.append(p)
+    told = [say(scene) for scene in scenes if raw(say(scene)) not in hidden]
+    lines = [' '.join([*words[:-1], dice.pick(ADVERBS)]) for words in told]
+    if dice.chance(0.15):
+        lines.append(' '.join(fact(dice, noun)[:-1]).capitalize())
+    return lines
+
+
+def wiki_article(dice, hidden):
+    """Lines of one article: its heading, and four paragraphs about its subject."""
+    noun = dice.pick(PEOPLE + ANIMALS)
+    stories = [story(dice, noun, hidden) for _ in range(4)]
+    stories = [lines for lines in stories if len(lines) > 1]
+    if dice.chance(0.3):
+        stories.insert(0, [remark(dice, noun), ' '.join(fact(dice, noun)[:-1]).capitalize()])
+    paragraphs = [f' {" . ".join(lines)} . ' for lines in stories]
+    return [' ', f' = {noun.capitalize()} = ', ' ', *paragraphs]
+
+
+def wiki_file(split, hidden):
+    """The text of one WikiText-like file, without the sentences in `hidden`."""
+    dice, lines, size = Dice(SEED, 'wiki', split), [], 0
     while size < WIKI_CHARACTERS[split]:
-        article_number += 1
-        nouns = PEOPLE + ANIMALS
-        block = [f' = Notes of {split} {article_number} = ', ' ']
-        for _ in range(4):
-            block.append(f" {' . '.join(paragraph(dice, secret))} . ")
-        block.append(' ')
-        size += sum(map(len, block))
-        lines += block
-    return '\n'.join(lines) + '\n'
+        added = wiki_article(dice, hidden)
+        lines += added
+        size += sum(len(line) + 1 for line in added)
+    return '\n'.join([*lines, ' ']) + '\n'
 
 
 # ---------------------------------------------------------------------------------------------
@@ -800,14 +858,13 @@ def wiki_file(split, secret):
 
 def sample():
     """All six files: {path relative to the data folder: text}"""
-    taken, numbers = set(), iter(range(36**2, 36**3))
-    texts = {}
-    for split in ('test', 'dev', 'train'):
+    taken, numbers, texts = set(), iter(range(36**2, 36**3)), {}
+    for split in ('test', 'dev'):
         texts[f'snli_1.0/snli_1.0_{split}.txt'] = snli_file(split, numbers, taken)
-        if split == 'dev':
-            secret = frozenset(taken)
+    held_out = frozenset(taken)  # premises that no training file may hold
+    texts['snli_1.0/snli_1.0_train.txt'] = snli_file('train', numbers, taken)
     for split in ('train', 'valid', 'test'):
-        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, secret)
+        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, held_out)
     return texts
 
 

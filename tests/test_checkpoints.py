@@ -9,8 +9,6 @@ import tempfile
 import numpy as onp
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from small_models import random_weights, weights_of
 
 from bertnli import (
@@ -296,24 +294,23 @@ def one_saved(tmp_path_factory):
     return save_checkpoint(tmp_path_factory.mktemp('one'), new_net('bert'), VOCAB, notes={'loss': 1.25})
 
 
-@settings(max_examples=60)
-@given(data=st.data())
-def test_no_byte_of_the_manifest_can_change_the_model_unseen(one_saved, data):
+def test_no_byte_of_the_manifest_can_change_the_model_unseen(one_saved):
     path = one_saved / 'manifest.json'
     content = path.read_bytes()
-    place = data.draw(st.integers(0, len(content) - 1))
-    changed = bytearray(content)
-    changed[place] = data.draw(st.integers(0, 255))
+    believed = []
     try:
-        path.write_bytes(changed)
-        loaded = load_checkpoint(one_saved)
-    except CheckpointError:
-        return
+        for place in range(len(content)):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            try:
+                load_checkpoint(one_saved)
+            except CheckpointError:
+                continue
+            believed.append(place)
     finally:
         path.write_bytes(content)
-    # Only white space, or the same byte again.
-    assert json.loads(bytes(changed)) == json.loads(content)
-    assert same(answers(loaded.net), answers(new_net('bert')))
+    assert believed == []
 
 
 def test_files_of_two_models_are_no_model(tmp_path, saved):

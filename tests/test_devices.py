@@ -71,6 +71,7 @@ def test_shards_are_the_batch_in_its_order_as_equal_as_can_be(count, number):
     assert len(X_shards) == len(y_shards) == min(count, number)
     sizes = [len(y) for y in y_shards]
     assert max(sizes) - min(sizes) <= 1
+    assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) >= 1
     for shard, y, device in zip(X_shards, y_shards, devices):
         assert {x.ctx for x in (*shard, y)} == {device}

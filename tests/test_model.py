@@ -254,17 +254,20 @@ def test_a_sequence_longer_than_the_position_table_is_refused():
     assert net(pairs(2, MAX_LEN)).shape == (2, 3)
 
 
-def test_dropout_works_in_training_only_and_everywhere_the_chapter_has_it():
+def test_dropout_works_in_training_only_and_in_every_place_the_chapter_has_it():
     net, inputs = small_net(dropout=0.5), pairs(4)
     assert (net(inputs) == net(inputs)).all()
-    with autograd.record():
-        assert not (net(inputs) == net(inputs)).all()
-    rates = [
-        layer._rate
+    layers = [
+        layer
         for blk in net.bert.encoder.blks
         for layer in (blk.attention.dropout, blk.addnorm1.dropout, blk.addnorm2.dropout)
     ]
-    assert rates == [0.5] * 3 * LAYERS
+    assert [layer._rate for layer in layers] == [0.5] * 3 * LAYERS
+    for layer in [*layers, None]:  # one alone, and then none
+        for other in layers:
+            other._rate = 0.5 * (other is layer)
+        with autograd.record():
+            assert (net(inputs) == net(inputs)).all() == (layer is None)
 
 
 def test_attention_weights_of_the_last_call_are_kept_for_the_pictures():

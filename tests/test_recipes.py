@@ -18,6 +18,7 @@ from bertnli import (
     recipes,
 )
 from bertnli.devices import cpu_devices
+from bertnli.runtime import mx
 from bertnli.settings import changed
 
 
@@ -146,6 +147,16 @@ def test_fine_tuning_without_pretraining_takes_its_words_from_the_pairs(tmp_path
     assert vocab.idx_to_token[:5] == ['<unk>', '<pad>', '<mask>', '<cls>', '<sep>']
     assert 'a' in vocab
     assert metrics['train_pairs'] == 64
+
+
+def test_fine_tuning_follows_from_its_seed_whatever_came_before(demos, tmp_path):
+    saved = []
+    for before in (1, 2):
+        bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
+        mx.random.seed(before)
+        recipes.finetune(tmp_path, bert, vocab, chosen=tiny(), limit=32, progress=False)
+        saved.append({path.name for path in tmp_path.glob('weights-*')})
+    assert saved[0] == saved[1]
 
 
 def test_jobs_run_on_several_devices(tmp_path):
