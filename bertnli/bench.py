@@ -401,7 +401,7 @@ def _torch_grouped_finetune(data, scale):
 
 
 def _torch_finetune(data, scale, grouped):
-    """The same network, optimizer and batches in PyTorch; padded to `MAX_LEN` or to the longest of a batch."""
+    """The same network and batches in PyTorch, padded to `MAX_LEN` or to the longest of a batch."""
     torch = importlib.import_module('torch')  # lazy: an optional peer
     vocab = _vocab(data)
     dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 10 * scale), MAX_LEN, vocab)

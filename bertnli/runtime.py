@@ -46,7 +46,9 @@ def _set_threads():
     wanted = {'OMP_NUM_THREADS': str(len(os.sched_getaffinity(0))), 'OMP_WAIT_POLICY': 'PASSIVE'}
     told = []
     for name, value in wanted.items():
-        told.append(f'{name}={os.environ.get(name, value)}, {"as found" if name in os.environ else "set here"}')
+        told.append(
+            f'{name}={os.environ.get(name, value)}, {"as found" if name in os.environ else "set here"}'
+        )
         os.environ.setdefault(name, value)
     _done['threads'] = '; '.join(told)
 

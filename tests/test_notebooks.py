@@ -88,9 +88,8 @@ def python_of(cell):
     return re.sub(r'^( *)[%!].*', r'\1pass', cell.source, flags=re.MULTILINE)
 
 
-@pytest.fixture(scope='module', params=NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+@pytest.fixture(scope='module', params=NOTEBOOKS, ids=lambda path: f'{path.parent.name}/{path.stem}')
 def path(request):
-    # subtle: not the stem alone, for the solutions bear the name of their chapter.
     return request.param
 
 
