@@ -43,7 +43,7 @@ class Mistake(NamedTuple):
     confidence: float
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """What a classifier did on `n` pairs.
 
@@ -167,6 +167,8 @@ class Report:
                 line = '  '.join(f'{cell:>{width}}' for cell, width in zip(cells, widths))
                 lines.append(f'{start:<{first}}  {line}')
         return '\n'.join(lines)
+
+    __repr__ = __str__  # where there is only plain text, as in a printed notebook
 
     def _repr_html_(self):
         parts = [f'<p><strong>{self._headline()}</strong></p>']

@@ -7,7 +7,6 @@ Source: Devlin et al. 2019, section 4.1; Dive into Deep Learning, sections 13.6 
 """
 
 import dataclasses
-import functools
 import itertools
 
 from tqdm.auto import tqdm
@@ -86,12 +85,13 @@ def train_ch13(
     devices = devices or try_all_gpus()
     clock = Clock()
 
-    def update(size):
+    def step(features, labels):
+        losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
         # The pretraining heads get no gradient when BERT is fine-tuned: theirs may be stale.
-        trainer.step(size, ignore_stale_grad=True)
+        trainer.step(len(labels), ignore_stale_grad=True)
+        return losses, hits
 
     for epoch in range(num_epochs):
-        step = functools.partial(_step, net, loss, devices, split_f, update)
         means = _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress)
         test_acc = evaluate_accuracy_gpus(net, test_iter, split_f)
         if on_log:
@@ -116,15 +116,15 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, on_log=
     num_steps = len(train_iter) * settings.num_epochs
     updater = Updater(parameters, settings, num_steps)
     numbers, clock, best = itertools.count(), Clock(), (-1.0, 0, {})
-    seed_step(settings.seed, 0)
 
-    def update(size):
+    def step(features, labels):
         number = next(numbers)
-        updater.step(number, size)
-        seed_step(settings.seed, number + 1)  # for the step that follows
+        seed_step(settings.seed, number)
+        losses, hits = _forward_backward(net, features, labels, loss, devices, split_batch_multi_inputs)
+        updater.step(number, len(labels))
+        return losses, hits
 
     for epoch in range(settings.num_epochs):
-        step = functools.partial(_step, net, loss, devices, split_batch_multi_inputs, update)
         means = _train_epoch(step, train_iter, epoch, settings.num_epochs, clock, on_log, progress)
         dev_acc = evaluate_accuracy_gpus(net, dev_iter)
         if on_log:
@@ -142,12 +142,6 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, on_log=
         examples_per_second=clock.rate(),
         seconds=clock.seconds,
     )
-
-
-def _step(net, loss, devices, split_f, update, features, labels):
-    losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
-    update(len(labels))
-    return losses, hits
 
 
 def _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress):

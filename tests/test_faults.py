@@ -210,7 +210,8 @@ def dead_address():
 def test_7_a_failed_download_is_an_error_and_is_not_kept(dead_address, tmp_path, cache, monkeypatch):
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(name, raising=False)
-    kept = d2l.download(f'{dead_address}/snli_1.0.zip', str(tmp_path), '0' * 40)
+    monkeypatch.setitem(d2l.DATA_HUB, 'SNLI', (f'{dead_address}/snli_1.0.zip', '0' * 40))
+    kept = d2l.download('SNLI', str(tmp_path))
     with open(kept, 'rb') as file:
         assert file.read() == b'<html>This bucket is gone.</html>'
     with pytest.raises(zipfile.BadZipFile):

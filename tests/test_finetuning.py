@@ -267,26 +267,33 @@ def test_pretraining_heads_are_left_alone():
         assert (array == before[name]).all() == bool(head), name
 
 
-def test_the_same_seed_gives_the_same_weights_bit_by_bit_with_dropout():
-    def train(seed):
+def test_the_same_seed_gives_the_same_weights_bit_by_bit_whatever_a_hook_draws():
+    def train(seed, hook=None):
         net = small_net(dropout=0.3)
-        train_nli(net, batches(5, 6), batches(4), changed(SETTINGS, seed=seed), progress=False)
+        settings = changed(SETTINGS, seed=seed)
+        train_nli(net, batches(5, 6), batches(4), settings, on_log=hook, progress=False)
         return weights_of(net)
 
-    first, again, other = train(1), train(1), train(2)
-    assert all((array == again[name]).all() for name, array in first.items())
+    first, other = train(1), train(2)
+    for again in (train(1), train(1, hook=lambda record: np.random.uniform())):
+        assert all((array == again[name]).all() for name, array in first.items())
     assert not all((array == other[name]).all() for name, array in first.items())
 
 
-def test_the_schedule_counts_the_steps_of_all_epochs(monkeypatch):
-    rates = []
+def test_gradients_are_divided_by_the_examples_and_the_schedule_counts_the_steps_of_all_epochs(monkeypatch):
+    rates, divisors = [], []
     step = gluon.Trainer.update
-    monkeypatch.setattr(
-        gluon.Trainer, 'update', lambda self, n: rates.append(self.learning_rate) or step(self, n)
-    )
+
+    def update(self, divisor):
+        rates.append(self.learning_rate)
+        divisors.append(divisor)
+        step(self, divisor)
+
+    monkeypatch.setattr(gluon.Trainer, 'update', update)
     settings = changed(SETTINGS, learning_rate=0.1, warmup=0.5, decay=True)
     train_nli(small_net(), batches(4, 5), batches(3), settings, progress=False)
     assert rates == pytest.approx([0.05, 0.1, 0.1, 0.05])
+    assert divisors == [4, 5, 4, 5]
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
