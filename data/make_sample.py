@@ -15,16 +15,15 @@ compares two scenes slot by slot, one short function for each phenomenon, and kn
 import argparse
 import os
 import random
-from functools import cache
-from operator import attrgetter
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 SEED = 20
 ENTAILMENT, CONTRADICTION, NEUTRAL = LABELS = ('entailment', 'contradiction', 'neutral')
 PAIRS = {'train': 12_000, 'dev': 1_000, 'test': 1_000}
-UNDECIDED = {'train': 40, 'dev': 10, 'test': 10}  # rows with gold label '-', on top of PAIRS
-WIKI_CHARACTERS = {'train': 280_000, 'valid': 10_000, 'test': 10_000}
+UNDECIDED = {'train': 60, 'dev': 12, 'test': 12}  # rows with gold label '-', on top of PAIRS
+WIKI_CHARACTERS = {'train': 320_000, 'valid': 12_000, 'test': 12_000}
 HEADER = (
     'gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse '
     'sentence1 sentence2 captionID pairID label1 label2 label3 label4 label5'
@@ -48,8 +47,8 @@ PARENT = {
     **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
     **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
     **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
-    **dict.fromkeys(('park', 'road', 'wood'), 'open'),
-    **dict.fromkeys(('shop', 'gym', 'barn'), 'building'),
+    **dict.fromkeys(('park', 'field', 'street'), 'open'),
+    **dict.fromkeys(('store', 'museum', 'school'), 'building'),
     **dict.fromkeys(('open', 'building'), 'place'),
     **dict.fromkeys(('walk', 'run'), 'move'),
     **dict.fromkeys(('stroll',), 'walk'),
@@ -58,8 +57,10 @@ PARENT = {
     **dict.fromkeys(('tiny',), 'small'),
     **dict.fromkeys(('crimson',), 'red'),
 }
-# Below these words the branches exclude each other; below "garment" they do not.
+# Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
 PARTITIONS = frozenset('being person child animal fruit vehicle place open building'.split())
+SYNONYM = {}
+JOBS = frozenset()  # neither men nor women alone
 YOUNG_ANIMALS = frozenset(('puppy', 'kitten'))  # the noun implies the age
 CHILDREN = frozenset(('child', 'boy', 'girl'))  # take no adjective of age
 
@@ -84,23 +85,28 @@ ANIMAL_ADJECTIVES = (
     ('big', 'small', 'tiny'),
     ('black', 'white', 'brown'),
 )
-# word -> its row
-DIMENSION = {word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row}
+DIMENSION = {
+    word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row
+}  # word -> its row
 COLOURS = ('red', 'blue', 'green', 'crimson')
 
 POSTURES = ('sit', 'stand', 'walk', 'run', 'sleep')  # one at a time
 VOICES = ('sing', 'smile')  # go with sitting, standing, walking
-ACTIONS = 'sit stand walk run sleep move stroll jog nap sing smile'.split()
+ACTIONS = ('sit stand walk run sleep move stroll jog nap sing smile').split()
 ANIMAL_ACTIONS = 'sit stand walk run sleep move nap'.split()
 # Pairs of actions that nobody does at once, beyond POSTURES.
 EXCLUSIVE_ACTIONS = frozenset(
     frozenset((one, other))
-    for one, others in (('move', 'sit stand sleep'), ('sing', 'sleep'))
+    for group, others in (
+        ('move', 'sit stand sleep'),
+        ('sing', 'sleep'),
+    )
+    for one in group.split()
     for other in others.split()
 )
 PURPOSES = ('for the fun', 'for the money', 'for a prize')
 PURPOSE_ACTIONS = frozenset('walk run jog sing'.split())
-PLACES = 'open building park road wood shop gym barn'.split()
+PLACES = 'open building park field street store museum school'.split()
 
 # kind of thing -> (things, what is done to them, their colours)
 THINGS = {
@@ -108,7 +114,7 @@ THINGS = {
     'vehicle': ('vehicle car bus truck', 'drive wash own', 'red blue green'),
     'garment': ('hat coat scarf', 'wear wash own', ' '.join(COLOURS)),
 }
-KIND = {thing: kind for kind, row in THINGS.items() for thing in row[0].split()}
+KIND = {thing: kind for kind, row in THINGS.items() for thing in row[0].split()}  # 'pear' -> 'food'
 
 # What swapping the two people does: undoes, keeps or leaves open what was said.
 ONE_WAY = ('push', 'chase')
@@ -121,54 +127,8 @@ SWAP_LABEL = {
     **dict.fromkeys(OPEN, NEUTRAL),
 }
 
-LONG = (
-    'A man who owns a hat , a coat , a scarf , a car , a bus , a truck , a dog , a cat , a horse , '
-    'a puppy , a kitten , a pony , a pear , a plum , an apple and , as the old king said to the '
-    'young queen in the wood on the road to the barn , two black dogs , three white cats and four '
-    'brown horses , but no animal that is big and no vehicle that is dry , '
-)
-# Written by hand: hypothesis, then a premise for each label. What real data also holds: sentences
-# far longer than the rest, words seen once or never, contractions that Treebank words split.
-ODDITIES = {
-    'train': (
-        (
-            'A man walks in a park .',
-            (LONG + 'strolls in a park .', LONG + 'sits in a park .', LONG + 'moves .'),
-        ),
-        (
-            'An animal sleeps in a barn .',
-            ('A quokka naps in a barn .', 'A quokka runs in a barn .', 'A quokka sleeps .'),
-        ),
-        (
-            "The king 's horse does n't run .",
-            (
-                "The king 's horse ca n't run and does n't try .",
-                "The king 's horse wo n't sit : it runs .",
-                "The king 's horse wo n't eat .",
-            ),
-        ),
-    ),
-    'dev': (
-        (
-            "The girl 's dog does n't sleep .",
-            (
-                "The girl 's dog ca n't sleep : it runs .",
-                "The girl 's dog sleeps and wo n't move .",
-                "The girl 's dog does n't eat .",
-            ),
-        ),
-    ),
-    'test': (
-        (
-            'An animal moves in a park .',
-            ('An axolotl walks in a park .', 'An axolotl sleeps in a park .', 'An axolotl walks .'),
-        ),
-        (
-            'A man walks in a gym .',
-            (LONG + 'strolls in a gym .', LONG + 'sits in a gym .', LONG + 'moves in a gym .'),
-        ),
-    ),
-}
+
+ODDITIES = {'train': (), 'dev': (), 'test': ()}
 
 # ---------------------------------------------------------------------------------------------
 # Scenes and how they are said
@@ -184,6 +144,7 @@ class Scene(NamedTuple):
     number: str = ''
     owner: str = ''
     adjective: str = ''
+    colour: str = ''
     negated: bool = False
     thing: str = ''
     thing_adjective: str = ''
@@ -225,6 +186,8 @@ def subject_words(scene):
 def say(scene):
     """A scene -> its words as the Penn Treebank splits them, full stop included."""
     words = subject_words(scene)
+    if scene.colour:
+        words += ['in', scene.colour]
     if scene.negated:
         words += ['do' if scene.number else 'does', "n't"]
     bare = scene.negated or scene.number
@@ -234,7 +197,7 @@ def say(scene):
     if scene.partner:
         words += article([scene.partner])
     if scene.place:
-        words += ['in', 'the' if scene.place == 'open' else 'a', scene.place]
+        words += ['in', 'the', scene.place]
     words += [*scene.purpose.split(), '.']
     return [words[0].capitalize(), *words[1:]]
 
@@ -251,31 +214,31 @@ def is_person(noun):
     return noun in PEOPLE
 
 
-@cache
-def subject_fits(nouns, number, adjective, owner):
-    """Whether the number, the adjective and the owner suit the nouns."""
-    person = is_person(nouns[0])
-    if len({is_person(noun) for noun in nouns}) > 1 or (owner and person):
+def subject_fits(scene):
+    """Whether the adjective, the dress and the owner suit the noun."""
+    noun = scene.nouns[0]
+    if len({is_person(one) for one in scene.nouns}) > 1:
         return False
-    if number and nouns[0] not in PLURAL:
+    if scene.number and noun not in PLURAL:
         return False
-    if adjective in ('old', 'young') and nouns[0] in CHILDREN | YOUNG_ANIMALS:
+    rows = PEOPLE_ADJECTIVES if is_person(noun) else ANIMAL_ADJECTIVES
+    if scene.adjective and not any(scene.adjective in row for row in rows):
         return False
-    rows = PEOPLE_ADJECTIVES if person else ANIMAL_ADJECTIVES
-    return not adjective or any(adjective in row for row in rows)
+    if scene.adjective in ('old', 'young', 'elderly') and noun in CHILDREN | YOUNG_ANIMALS:
+        return False
+    return is_person(noun) if scene.colour else not (scene.owner and is_person(noun))
 
 
 def predicate_fits(scene):
     """Whether the verb suits the subject, the thing and the purpose."""
-    person = is_person(scene.nouns[0])
     if scene.partner:
-        if not person and scene.verb not in ANIMAL_ROLES:
+        if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ROLES:
             return False
         return relate_words(scene.nouns[0], scene.partner) == CONTRADICTION
     if scene.thing:
         colours = THINGS[KIND[scene.thing]][2].split()
-        return person and (not scene.thing_adjective or scene.thing_adjective in colours)
-    if not person and scene.verb not in ANIMAL_ACTIONS:
+        return not scene.thing_adjective or scene.thing_adjective in colours
+    if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ACTIONS:
         return False
     if scene.purpose and scene.place:
         return False
@@ -283,8 +246,7 @@ def predicate_fits(scene):
 
 
 def makes_sense(scene):
-    subject = (scene.nouns, scene.number, scene.adjective, scene.owner)
-    return subject_fits(*subject) and predicate_fits(scene)
+    return subject_fits(scene) and predicate_fits(scene)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -295,23 +257,26 @@ def makes_sense(scene):
 
 def lineage(word):
     """'puppy' -> ['puppy', 'dog', 'animal', 'being']"""
-    path = [word]
+    path = [SYNONYM.get(word, word)]
     while path[-1] in PARENT:
         path.append(PARENT[path[-1]])
     return path
 
 
-@cache
+@lru_cache(maxsize=None)
 def relate_words(p, h):
     """Hypernyms and exclusive siblings in the table PARENT."""
-    if h in lineage(p):
+    up_p, up_h = lineage(p), lineage(h)
+    if up_h[0] in up_p:
         return ENTAILMENT
-    if p in lineage(h):
+    if up_p[0] in up_h:
         return NEUTRAL
-    meeting = next((word for word in lineage(p) if word in lineage(h)), None)
-    if meeting == 'garment':
-        return NEUTRAL  # who wears a hat may wear a scarf
-    return CONTRADICTION if meeting in PARTITIONS else None
+    if {p, h} & JOBS and {p, h} & {'man', 'woman'}:
+        return NEUTRAL
+    meeting = next((word for word in up_p if word in up_h), None)
+    if meeting is None or meeting not in PARTITIONS:
+        return NEUTRAL if meeting in ('garment', 'dog') else None  # hat and scarf, puppy and poodle
+    return None if meeting == 'person' and {p, h} & JOBS else CONTRADICTION
 
 
 def relate_optional(p, h):
@@ -343,9 +308,10 @@ def relate_adjective(p, h):
         return ENTAILMENT if h.adjective == 'young' else CONTRADICTION
     if not p.adjective or DIMENSION[p.adjective] != DIMENSION[h.adjective]:
         return NEUTRAL
-    if h.adjective in lineage(p.adjective):
+    up_p, up_h = lineage(p.adjective), lineage(h.adjective)
+    if up_h[0] in up_p:
         return ENTAILMENT
-    return NEUTRAL if p.adjective in lineage(h.adjective) else CONTRADICTION
+    return NEUTRAL if up_p[0] in up_h else CONTRADICTION
 
 
 def relate_noun(p, h):
@@ -358,25 +324,43 @@ def relate_noun(p, h):
     return labels.pop() if len(labels) == 1 else NEUTRAL
 
 
-@cache
-def relate_verbs(p, h):
-    """Somebody who strolls walks and does not sit; somebody who sings may walk."""
+def relate_colour(p, h):
+    """Somebody in crimson is in red and not in blue."""
+    return relate_shade(p.colour, h.colour)
+
+
+def relate_shade(p, h):
+    if not h or p == h:
+        return ENTAILMENT
+    if not p:
+        return NEUTRAL
     if h in lineage(p):
         return ENTAILMENT
-    if p in lineage(h):
+    return NEUTRAL if p in lineage(h) else CONTRADICTION
+
+
+@lru_cache(maxsize=None)
+def relate_verbs(p, h):
+    """Somebody who strolls walks and does not sit; somebody who sings may walk."""
+    up_p, up_h = lineage(p), lineage(h)
+    if up_h[0] in up_p:
+        return ENTAILMENT
+    if up_p[0] in up_h:
         return NEUTRAL
-    for one in lineage(p):
-        for other in lineage(h):
-            postures = one != other and {one, other} <= set(POSTURES)
-            if postures or frozenset((one, other)) in EXCLUSIVE_ACTIONS:
-                return CONTRADICTION
+    if any(
+        one != other and (frozenset((one, other)) in EXCLUSIVE_ACTIONS or {one, other} <= postures)
+        for postures in [set(POSTURES)]
+        for one in up_p
+        for other in up_h
+    ):
+        return CONTRADICTION
     for voice, posture in ((p, h), (h, p)):
         if voice in VOICES and posture in ('sit', 'stand', 'walk'):
             return NEUTRAL
     return None
 
 
-@cache
+@lru_cache(maxsize=None)
 def relate_deeds(p, h):
     """What is done to a thing: who slices cuts; who eats does not wash; who owns may do anything."""
     if h in lineage(p):
@@ -406,12 +390,8 @@ def relate_thing(p, h):
 
 
 def relate_thing_adjective(p, h):
-    """A crimson hat is red, and not blue."""
-    if not h.thing_adjective or h.thing_adjective in lineage(p.thing_adjective):
-        return ENTAILMENT
-    if not p.thing_adjective or p.thing_adjective in lineage(h.thing_adjective):
-        return NEUTRAL
-    return CONTRADICTION
+    """A crimson rose is red, not yellow."""
+    return relate_shade(p.thing_adjective, h.thing_adjective)
 
 
 def relate_place(p, h):
@@ -435,7 +415,7 @@ def relate_roles(p, h):
     if p.verb != h.verb:
         both_in = [kind for kind in (ONE_WAY, OPEN) if {p.verb, h.verb} <= set(kind)]
         return {ONE_WAY: CONTRADICTION, OPEN: NEUTRAL}[both_in[0]] if both_in else None
-    if None in straight or (h.verb in MUTUAL and ENTAILMENT not in straight):
+    if None in straight or h.verb in MUTUAL and ENTAILMENT not in straight:
         return None
     return worst(straight)
 
@@ -445,18 +425,17 @@ def worst(labels):
     return next(one for one in (CONTRADICTION, NEUTRAL, ENTAILMENT) if one in labels)
 
 
-# slot -> what compares it, and what it reads: where premise and hypothesis say the same, nothing is
-# left to compare.
 RELATIONS = {
-    'owner': (relate_owner, attrgetter('owner')),
-    'number': (relate_number, attrgetter('number')),
-    'adjective': (relate_adjective, attrgetter('adjective')),
-    'noun': (relate_noun, attrgetter('nouns')),
-    'predicate': (relate_predicate, attrgetter('verb', 'negated')),
-    'thing': (relate_thing, attrgetter('thing')),
-    'thing_adjective': (relate_thing_adjective, attrgetter('thing_adjective')),
-    'place': (relate_place, attrgetter('place')),
-    'purpose': (relate_purpose, attrgetter('purpose')),
+    'owner': relate_owner,
+    'number': relate_number,
+    'adjective': relate_adjective,
+    'noun': relate_noun,
+    'colour': relate_colour,
+    'predicate': relate_predicate,
+    'thing': relate_thing,
+    'thing_adjective': relate_thing_adjective,
+    'place': relate_place,
+    'purpose': relate_purpose,
 }
 
 
@@ -465,9 +444,7 @@ def judge(p, h):
     if h.partner:
         return relate_roles(p, h)
     reason, verdict = '', ENTAILMENT
-    for slot, (relate, said) in RELATIONS.items():
-        if said(p) == said(h):
-            continue
+    for slot, relate in RELATIONS.items():
         label = relate(p, h)
         if label is None or (label != ENTAILMENT and reason):
             return None  # one reason is enough, and easier to explain
@@ -540,21 +517,14 @@ SLOTS = {  # slots that a premise may change, and how often they are tried
         'owner': 1,
         'either': 0.3,
     },
-    'thing': {
-        'noun': 4,
-        'predicate': 4,
-        'thing': 5,
-        'thing_adjective': 4,
-        'adjective': 3,
-        'either': 0.3,
-    },
+    'thing': {'noun': 4, 'predicate': 4, 'thing': 5, 'thing_adjective': 4, 'adjective': 3, 'either': 0.3},
     'roles': {'agent': 2, 'patient': 2, 'swap': 3, 'role_verb': 2},
     'number': {'number': 4, 'noun': 4, 'predicate': 3, 'place': 4, 'adjective': 3},
 }
 
 
 def draw_action(dice):
-    """Such as "A wet dog runs in a park ." """
+    """ "A wet dog runs in a park ." """
     person = dice.chance(0.6)
     scene = Scene(
         nouns=(dice.pick(PEOPLE if person else ANIMALS),),
@@ -563,30 +533,30 @@ def draw_action(dice):
     )
     if not person and dice.chance(0.1):
         scene = add_modifier(dice, scene, 'owner')
-    elif dice.chance(0.92):
+    elif dice.chance(0.8):
         scene = add_modifier(dice, scene, 'adjective')
     if scene.negated:
         return scene
-    tail = {'': 1, 'place': 8, 'purpose': 2 if scene.verb in PURPOSE_ACTIONS and person else 0}
+    tail = {'': 2, 'place': 7, 'purpose': 2 if scene.verb in PURPOSE_ACTIONS and person else 0}
     return add_modifier(dice, scene, dice.weighted(tail))
 
 
 def draw_thing(dice):
-    """Such as "A wet man washes a red car ." """
+    """ "A man washes a red car ." """
     things, verbs, colours = (words.split() for words in THINGS[dice.pick(list(THINGS))])
     scene = Scene(
         nouns=(dice.pick(PEOPLE),),
         verb=dice.pick(verbs),
         thing=dice.pick(things),
-        thing_adjective=dice.pick(colours) if dice.chance(0.92) else '',
+        thing_adjective=dice.pick(colours) if dice.chance(0.8) else '',
         negated=dice.chance(0.08),
     )
-    return add_modifier(dice, scene, 'adjective') if dice.chance(0.92) else scene
+    return add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
 
 
 def draw_roles(dice):
-    """Such as "A queen pushes a boy ." """
-    person = dice.chance(0.92)
+    """ "A nun pushes a boy ." """
+    person = dice.chance(0.8)
     verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
     family = PEOPLE if person else ANIMALS
     verb = dice.pick(verbs if person else [verb for verb in verbs if verb in ANIMAL_ROLES])
@@ -594,7 +564,7 @@ def draw_roles(dice):
 
 
 def draw_number(dice):
-    """Such as "Two wet dogs run in a park ." """
+    """ "Two dogs run outside ." """
     person = dice.chance(0.5)
     nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
     scene = Scene(
@@ -604,8 +574,8 @@ def draw_number(dice):
     )
     if scene.number == 'no':
         return scene
-    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.92) else scene
-    return add_modifier(dice, scene, 'place') if dice.chance(0.92) else scene
+    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
+    return add_modifier(dice, scene, 'place') if dice.chance(0.8) else scene
 
 
 def add_modifier(dice, scene, slot):
@@ -647,13 +617,14 @@ def variants(scene, slot):
             'number': ('number', NUMBERS),
             'owner': ('owner', PEOPLE),
             'adjective': ('adjective', list(DIMENSION)),
+            'colour': ('colour', COLOURS),
             'thing': ('thing', THINGS[KIND.get(scene.thing, 'fruit')][0].split()),
             'thing_adjective': ('thing_adjective', COLOURS),
             'place': ('place', PLACES),
             'purpose': ('purpose', PURPOSES),
         }[slot]
         changed = [scene._replace(**{name: word}) for word in words]
-        if slot in ('owner', 'adjective', 'thing_adjective', 'place', 'purpose'):
+        if slot in ('owner', 'adjective', 'colour', 'thing_adjective', 'place', 'purpose'):
             changed.append(scene._replace(**{name: ''}))
     return changed
 
@@ -661,7 +632,7 @@ def variants(scene, slot):
 def draw_premise(dice, h, label, slots):
     """A premise that makes h true, false or open; None when this try came to nothing."""
     slots, p = dict(slots), h
-    for _ in range(dice.weighted({1: 3, 2: 4, 3: 1})):
+    for _ in range(dice.weighted({1: 5, 2: 3})):
         slot = dice.weighted(slots)
         del slots[slot]
         before = p
@@ -738,7 +709,7 @@ def short_id(number):
 
 
 def votes(dice, gold):
-    """Five annotators' labels with this majority, in no order; for '-' two, two and one."""
+    """Five annotators' labels with this majority, in no order; '-' is two, two and one."""
     if gold == '-':
         one, other, third = dice.shuffled(LABELS)
         return dice.shuffled([one, one, other, other, third])
@@ -748,12 +719,12 @@ def votes(dice, gold):
 
 
 def snli_row(split, number, gold, p, h, labels):
-    """The fourteen columns. Train carries words only, dev and test the raw sentences too."""
+    """The fourteen columns. Train carries only words and label, dev and test also raw sentences and votes."""
     texts = ['', ''] if split == 'train' else [raw(p), raw(h)]
     caption = short_id(number)
     pair = caption + (gold[0] if gold != '-' else 'x')
     parses = [f'( {" ".join(words)} )' for words in (p, h)]
-    labels = [*labels, '', '', '', ''][:5]
+    labels = [*labels, '', '', '', '', ''][:5]
     return '\t'.join([gold, *parses, '', '', *texts, caption, pair, *labels])
 
 
@@ -778,8 +749,8 @@ def snli_file(split, numbers, taken):
     pairs += [('-', say(p), say(h)) for p, h in undecided]
     rows = ['\t'.join(HEADER)]
     for gold, p, h in dice.shuffled(pairs):
-        validated = gold == '-' or (split != 'train' and dice.chance(0.3))
-        labels = votes(dice, gold) if validated else [gold]
+        validated = split != 'train' or gold == '-'
+        labels = votes(dice, gold) if validated else []
         rows.append(snli_row(split, next(numbers), gold, p, h, labels))
     return '\n'.join(rows) + '\n'
 
@@ -789,74 +760,68 @@ def snli_file(split, numbers, taken):
 # ---------------------------------------------------------------------------------------------
 
 
-ADVERBS = ('now', 'today', 'again', 'here', 'too', 'then')
-YEARS = (1871, 1904, 1926, 1948, 1963, 1987)
-
-
 def fact(dice, noun):
     """One line of the tables in plain words: "A puppy is a young dog ." """
-    subject, above = article([noun]), PARENT[noun]
+    subject, above = article([noun]), PARENT[SYNONYM.get(noun, noun)]
+    if noun in SYNONYM:
+        return [*subject, 'is', *article([SYNONYM[noun]])]
     if noun in YOUNG_ANIMALS and dice.chance(0.5):
-        return [*subject, 'is', 'a', 'young', above, '.']
+        return [*subject, 'is', 'a', 'young', above]
     others = [one for one in PEOPLE + ANIMALS if relate_words(noun, one) == CONTRADICTION]
     if above == 'being' or dice.chance(0.4):
-        return [*subject, 'is', 'not', *article([dice.pick(others)]), '.']
-    return [*subject, 'is', *article([above]), '.']
+        return [*subject, 'is', 'not', *article([dice.pick(others)])]
+    return [*subject, 'is', *article([above])]
+
+
+def sentence(words):
+    """Words without the full stop, the first one capital."""
+    return ' '.join([words[0].capitalize(), *words[1:]]).removesuffix(' .')
+
+
+def paragraph(dice, secret):
+    """A story that stays with one scene: each sentence says more or less than the one before."""
+    while True:
+        frame = dice.weighted(FRAMES)
+        h = DRAW[frame](dice)
+        if makes_sense(h):
+            break
+    h = fill(dice, h, h._replace(adjective='', thing_adjective='', place=''), ENTAILMENT)
+    said, length = [h], 4 + int(4 * dice.random())
+    for _ in range(4 * length):
+        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
+        if p and p not in said and len(said) < length:
+            said.append(p)
+    said = [sentence(say(scene)) for scene in said if raw(say(scene)) not in secret]
+    return said + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
 
 
 def remark(dice, noun):
     """A sentence with the marks of WikiText: numbers, @-@, <unk>."""
-    year, many = dice.pick(YEARS), PLURAL.get(noun, 'ponies')
+    year, count = 1900 + int(100 * dice.random()), 2 + int(90 * dice.random())
     return dice.pick(
         (
-            f'In {year} , a two @-@ day walk of <unk> was open to {many}',
-            f'The word " {noun} " is old : <unk> said it in {year}',
-            f'In {year} , <unk> and <unk> owned 40 @,@ 000 {many}',
+            f'In {year} , a two @-@ year study by <unk> counted {count} {noun}s',
+            f'The word " {noun} " was first seen in {year}',
+            f'A book on the {noun} , <unk> of {count} parts , was sold in {year}',
         )
     )
 
 
-def story(dice, noun, hidden):
-    """Sentences that stay with one scene, each saying a little more or less than the one before."""
-    h = Scene()
-    while not h.nouns or not makes_sense(h):
-        frame = dice.weighted(FRAMES)
-        h = DRAW[frame](dice)._replace(nouns=(noun,))
-    bare = h._replace(adjective='', thing_adjective='', place='')
-    h = fill(dice, h, bare, ENTAILMENT)
-    scenes, length = [h], 4 + int(4 * dice.random())
-    for _ in range(3 * length):
-        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
-        if p and p not in scenes:
-            scenes.append(p)
-        if len(scenes) == length:
-            break
-    told = [say(scene) for scene in scenes if raw(say(scene)) not in hidden]
-    lines = [' '.join([*words[:-1], dice.pick(ADVERBS)]) for words in told]
-    if dice.chance(0.15):
-        lines.append(' '.join(fact(dice, noun)[:-1]).capitalize())
-    return lines
-
-
-def wiki_article(dice, hidden):
-    """Lines of one article: its heading, and four paragraphs about its subject."""
-    noun = dice.pick(PEOPLE + ANIMALS)
-    stories = [story(dice, noun, hidden) for _ in range(4)]
-    stories = [lines for lines in stories if len(lines) > 1]
-    if dice.chance(0.3):
-        stories.insert(0, [remark(dice, noun), ' '.join(fact(dice, noun)[:-1]).capitalize()])
-    paragraphs = [f' {" . ".join(lines)} . ' for lines in stories]
-    return [' ', f' = {noun.capitalize()} = ', ' ', *paragraphs]
-
-
-def wiki_file(split, hidden):
-    """The text of one WikiText-like file, without the sentences in `hidden`."""
-    dice, lines, size = Dice(SEED, 'wiki', split), [], 0
+def wiki_file(split, secret):
+    """The text of one WikiText-like file."""
+    dice = Dice(SEED, 'wiki', split)
+    lines, size = [' '], 0
+    article_number = 0
     while size < WIKI_CHARACTERS[split]:
-        added = wiki_article(dice, hidden)
-        lines += added
-        size += sum(len(line) + 1 for line in added)
-    return '\n'.join([*lines, ' ']) + '\n'
+        article_number += 1
+        nouns = PEOPLE + ANIMALS
+        block = [f' = Notes of {split} {article_number} = ', ' ']
+        for _ in range(4):
+            block.append(f' {" . ".join(paragraph(dice, secret))} . ')
+        block.append(' ')
+        size += sum(map(len, block))
+        lines += block
+    return '\n'.join(lines) + '\n'
 
 
 # ---------------------------------------------------------------------------------------------
@@ -866,13 +831,14 @@ def wiki_file(split, hidden):
 
 def sample():
     """All six files: {path relative to the data folder: text}"""
-    taken, numbers, texts = set(), iter(range(36**2, 36**3)), {}
-    for split in ('test', 'dev'):
+    taken, numbers = set(), iter(range(36**2, 36**3))
+    texts = {}
+    for split in ('test', 'dev', 'train'):
         texts[f'snli_1.0/snli_1.0_{split}.txt'] = snli_file(split, numbers, taken)
-    held_out = frozenset(taken)  # premises that no training file may hold
-    texts['snli_1.0/snli_1.0_train.txt'] = snli_file('train', numbers, taken)
+        if split == 'dev':
+            secret = frozenset(taken)
     for split in ('train', 'valid', 'test'):
-        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, held_out)
+        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, secret)
     return texts
 
 

@@ -26,7 +26,6 @@ EDGES = [
     (FinetuneSettings, 'warmup', [0, 1], [-0.1, 1.1]),
     (FinetuneSettings, 'weight_decay', [0, 2.0], [-1e-9]),
     (FinetuneSettings, 'clip', [None, 1e-9, 5], [0, -1]),
-    (FinetuneSettings, 'accumulate', [1], [0]),
     (FinetuneSettings, 'seed', [0, 2**40], [-1, 0.5, None]),
     (FinetuneSettings, 'num_epochs', [1], [0]),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
