@@ -74,7 +74,6 @@ class _TrainSettings:
     decay: bool = False  # whether it then falls linearly to 0
     weight_decay: float = 0.0  # decoupled (AdamW); never on biases, norms
     clip: Optional[float] = None  # largest norm of the whole gradient
-    accumulate: int = 1  # steps whose gradients are added up before an update
     seed: int = 0
 
     def __post_init__(self):
@@ -85,7 +84,6 @@ class _TrainSettings:
         _check('weight_decay', self.weight_decay, float, 0)
         if self.clip is not None:
             _check('clip', self.clip, float, 0, open_low=True)
-        _check('accumulate', self.accumulate, int, 1)
         _check('seed', self.seed, int, 0)
 
     def rate(self, step, num_steps):
@@ -178,7 +176,7 @@ PRESETS = {
             batch_size=128, max_len=64, learning_rate=2e-3, warmup=0.05, decay=True, num_steps=2000
         ),
         FinetuneSettings(
-            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.05, decay=True, num_epochs=12
+            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.05, decay=True, num_epochs=14
         ),
     ),
 }
