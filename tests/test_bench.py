@@ -94,7 +94,10 @@ def test_off_leaves_a_process_as_mxnet_would_have_it():
     program = 'import json, bertnli; print(json.dumps(bertnli.report()))'
     clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     done = subprocess.run(
-        [sys.executable, '-c', program], env={**clean, 'BERTNLI_TUNING': 'off'}, capture_output=True, check=True
+        [sys.executable, '-c', program],
+        env={**clean, 'BERTNLI_TUNING': 'off'},
+        capture_output=True,
+        check=True,
     )
     told = json.loads(done.stdout)
     assert told['threads'] == told['allocator'] == 'unchanged (BERTNLI_TUNING=off)'
@@ -130,7 +133,9 @@ def test_a_failing_child_is_told_with_its_side_and_last_words(monkeypatch):
 
 
 def bench_json(path, *arguments):
-    done = CliRunner().invoke(main, ['bench', '--json', str(path), '--rounds', '1', '--scale', '1', *arguments])
+    done = CliRunner().invoke(
+        main, ['bench', '--json', str(path), '--rounds', '1', '--scale', '1', *arguments]
+    )
     assert done.exit_code == 0, done.output
     return done.output, json.loads(path.read_text(encoding='utf-8'))
 

@@ -177,9 +177,7 @@ def in_new_process(program, *arguments):
 
 
 def test_importing_the_package_takes_a_tenth_of_a_second_at_most():
-    program = (
-        'import time; start = time.process_time(); import bertnli; print(time.process_time() - start)'
-    )
+    program = 'import time; start = time.process_time(); import bertnli; print(time.process_time() - start)'
     assert min(in_new_process(program) for _ in range(5)) < 0.1
 
 
