@@ -14,7 +14,7 @@ __all__ = ['add', 'attend', 'attend_from', 'key_lengths', 'layer_norm', 'take_ro
 
 
 def add(X, Y):
-    """The sum of two arrays of the same shape, without the cost of asking whether they broadcast.
+    """The sum of two arrays of the same shape; broadcasting, which has a slow backward pass, is refused.
 
     >>> add(np.ones((2, 2)), np.ones((2, 2)))
     array([[2., 2.],
@@ -61,7 +61,7 @@ def key_lengths(valid_lens, num_heads, num_queries):
 
 
 def _weights(scores, lengths, dropout):
-    """Softmax over the keys that are real; the operator masks by length at no extra cost."""
+    """Softmax over the keys that are real: the operator masks by length, in one pass."""
     weights = npx.softmax(scores) if lengths is None else npx.softmax(scores, length=lengths, use_length=True)
     return weights, dropout(weights)
 

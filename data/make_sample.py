@@ -15,7 +15,7 @@ compares two scenes slot by slot, one short function for each phenomenon, and kn
 import argparse
 import os
 import random
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -263,7 +263,7 @@ def lineage(word):
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_words(p, h):
     """Hypernyms and exclusive siblings in the table PARENT."""
     up_p, up_h = lineage(p), lineage(h)
@@ -339,7 +339,7 @@ def relate_shade(p, h):
     return NEUTRAL if p in lineage(h) else CONTRADICTION
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_verbs(p, h):
     """Somebody who strolls walks and does not sit; somebody who sings may walk."""
     up_p, up_h = lineage(p), lineage(h)
@@ -360,7 +360,7 @@ def relate_verbs(p, h):
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def relate_deeds(p, h):
     """What is done to a thing: who slices cuts; who eats does not wash; who owns may do anything."""
     if h in lineage(p):
@@ -415,7 +415,7 @@ def relate_roles(p, h):
     if p.verb != h.verb:
         both_in = [kind for kind in (ONE_WAY, OPEN) if {p.verb, h.verb} <= set(kind)]
         return {ONE_WAY: CONTRADICTION, OPEN: NEUTRAL}[both_in[0]] if both_in else None
-    if None in straight or h.verb in MUTUAL and ENTAILMENT not in straight:
+    if None in straight or (h.verb in MUTUAL and ENTAILMENT not in straight):
         return None
     return worst(straight)
 
@@ -814,7 +814,6 @@ def wiki_file(split, secret):
     article_number = 0
     while size < WIKI_CHARACTERS[split]:
         article_number += 1
-        nouns = PEOPLE + ANIMALS
         block = [f' = Notes of {split} {article_number} = ', ' ']
         for _ in range(4):
             block.append(f' {" . ".join(paragraph(dice, secret))} . ')
