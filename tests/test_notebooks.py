@@ -88,7 +88,13 @@ def python_of(cell):
     return re.sub(r'^( *)[%!].*', r'\1pass', cell.source, flags=re.MULTILINE)
 
 
-@pytest.fixture(scope='module', params=NOTEBOOKS, ids=lambda path: f'{path.parent.name}/{path.stem}')
+def param(path):
+    """The solutions take minutes more, and are left to `make test-all`."""
+    marks = [pytest.mark.slow] if path.parent.name == 'solutions' else []
+    return pytest.param(path, marks=marks, id=f'{path.parent.name}/{path.stem}')
+
+
+@pytest.fixture(scope='module', params=[param(path) for path in NOTEBOOKS])
 def path(request):
     return request.param
 
