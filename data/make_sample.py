@@ -128,7 +128,27 @@ SWAP_LABEL = {
 }
 
 
-ODDITIES = {'train': (), 'dev': (), 'test': ()}
+LONG = (
+    "A man , who owns a red hat , a blue coat , a green bus and a horse that does n't run , and who , as "
+    'the old king said to the young queen , sings in the park with two black dogs , three white cats , four brown '
+    "horses and a big puppy , but wo n't dance with a girl , wash a plum or sleep in the street , "
+)
+# Written by hand: a hypothesis, then a premise for each label. What real data also holds: a sentence far
+# longer than the rest, and words that were never seen. In the test split they cost no training.
+ODDITIES = {
+    'train': (),
+    'dev': (),
+    'test': (
+        (
+            'A man walks in a park .',
+            (LONG + 'strolls in a park .', LONG + 'sits in a park .', LONG + 'moves .'),
+        ),
+        (
+            'An animal moves in a park .',
+            ('An axolotl walks in a park .', 'An axolotl sleeps in a park .', 'An axolotl walks .'),
+        ),
+    ),
+}
 
 # ---------------------------------------------------------------------------------------------
 # Scenes and how they are said
@@ -730,15 +750,16 @@ def snli_row(split, number, gold, p, h, labels):
 
 def snli_pairs(dice, split, taken):
     """All pairs of a split as (gold, premise words, hypothesis words), triples kept together."""
-    pairs = [
+    pairs = []
+    while len(pairs) < PAIRS[split]:
+        premises, h = draw_triple(dice, taken)
+        pairs += [(label, say(p), say(h)) for label, p in premises.items()]
+    odd = [
         (label, premise.split(), hypothesis.split())
         for hypothesis, premises in ODDITIES[split]
         for label, premise in zip(LABELS, premises)
     ]
-    while len(pairs) < PAIRS[split]:
-        premises, h = draw_triple(dice, taken)
-        pairs += [(label, say(p), say(h)) for label, p in premises.items()]
-    return pairs[: PAIRS[split]]
+    return [*pairs[: PAIRS[split] - len(odd)], *odd]
 
 
 def snli_file(split, numbers, taken):
