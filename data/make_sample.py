@@ -129,9 +129,9 @@ SWAP_LABEL = {
 
 
 LONG = (
-    "A man , who owns a red hat , a blue coat , a green bus and a horse that does n't run , and who , as "
-    'the old king said to the young queen , sings in the park with two black dogs , three white cats , four brown '
-    "horses and a big puppy , but wo n't dance with a girl , wash a plum or sleep in the street , "
+    "A man , who owns a red hat , a blue coat , a green bus and a horse that does n't run , and who , "
+    'as the old king said to the young queen , sings in the park with two black dogs , three white cats , '
+    "four brown horses and a big puppy , but wo n't dance with a girl , wash a plum or sleep in the street , "
 )
 # Written by hand: a hypothesis, then a premise for each label. What real data also holds: a sentence far
 # longer than the rest, and words that were never seen. In the test split they cost no training.
