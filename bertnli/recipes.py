@@ -9,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from .batches import Batches, load_data_snli, load_data_wiki
+from .batches import Batches, load_data_snli
 from .checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint, write_json
-from .datasets import SNLIBERTDataset
+from .datasets import SNLIBERTDataset, WikiTextDataset
 from .devices import try_all_gpus
 from .errors import DataError, SettingsError
 from .evaluation import evaluate, hypothesis_only_baseline
@@ -87,22 +87,16 @@ def _check_room(out):
         ) from error
 
 
-def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True):
-    """Pretrain a new BERT on WikiText-2 and save it in `out`; returns `(bert, vocab, metrics)`.
+def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True):
+    """Pretrain a new BERT and save it in `out`; returns `(bert, vocab, metrics)`.
 
     `chosen` is a `Preset`: its model and its pretraining are used. Every weight is a function of the seed.
     """
     devices = devices or try_all_gpus()
     settings = chosen.pretrain
     _check_plan(out, settings, devices)
-    train_iter, vocab = load_data_wiki(
-        settings.batch_size,
-        settings.max_len,
-        data_dir=data,
-        min_freq=settings.min_freq,
-        seed=settings.seed,
-        progress=progress,
-    )
+    dataset = _pretraining_text(data, settings, limit, progress)
+    train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
     bert = _new_bert(vocab, chosen.model, settings.seed, devices)
     result = train_bert(
         train_iter,
@@ -126,6 +120,17 @@ def pretrain(out, *, data=None, chosen, devices=None, on_log=None, progress=True
     save_checkpoint(out, bert, vocab, max_len=settings.max_len, notes=notes)
     write_json(Path(out, 'metrics.json'), {**notes, **_setting(devices, settings.seed, data)})
     return bert, vocab, metrics
+
+
+def _pretraining_text(data, settings, limit, progress):
+    """WikiText-2, and with `pair_text` each training pair of SNLI as a paragraph of two sentences."""
+    folder = download_extract('wikitext-2', data_dir=data)
+    chosen = {'min_freq': settings.min_freq, 'seed': settings.seed, 'progress': progress}
+    if not settings.pair_text:
+        return WikiTextDataset.from_folder(folder, settings.max_len, **chosen)
+    premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
+    paragraphs = [*read_wiki(folder), *map(list, zip(premises, hypotheses))]
+    return WikiTextDataset(paragraphs, settings.max_len, cache=True, **chosen)
 
 
 def _new_bert(vocab, settings, seed, devices):
@@ -221,7 +226,13 @@ def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say
     snli = download_extract('SNLI', data_dir=data)
     _check_plan(out, chosen.finetune, devices, limit)
     bert, vocab, first = pretrain(
-        out / 'bert', data=data, chosen=chosen, devices=devices, on_log=pretraining.append, progress=progress
+        out / 'bert',
+        data=data,
+        chosen=chosen,
+        devices=devices,
+        limit=limit,
+        on_log=pretraining.append,
+        progress=progress,
     )
     net, second = finetune(
         out / 'nli',

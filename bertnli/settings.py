@@ -107,9 +107,14 @@ class PretrainSettings(_TrainSettings):
 
     num_steps: int = 4000
     min_freq: int = 5  # words seen less often are `<unk>`
+    pair_text: bool = False  # read the sentences of SNLI's training pairs too (never their labels)
 
     def __post_init__(self):
         super().__post_init__()
+        if not isinstance(self.pair_text, bool):
+            raise SettingsError(
+                'pair_text is not usable', where='pair_text', found=self.pair_text, allowed='True or False'
+            )
         _check('num_steps', self.num_steps, int, 1)
         _check('min_freq', self.min_freq, int, 0)
 
