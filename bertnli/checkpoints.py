@@ -13,10 +13,8 @@ import datetime
 import hashlib
 import json
 import math
-import os
 import re
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as onp
@@ -25,6 +23,7 @@ import safetensors.numpy
 
 from .devices import try_all_gpus
 from .errors import CheckpointError, DataError
+from .files import whole_file
 from .model import BERTClassifier, BERTModel
 from .runtime import mx, np, report
 from .settings import ModelSettings
@@ -36,6 +35,7 @@ __all__ = ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_check
 _FORMAT = 1
 _KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
+_ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics)[.-]')  # what a killed process left over
 
 # A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there. Types
 # that follow are whole numbers, and no weights.
@@ -59,6 +59,7 @@ class Checkpoint:
 def write_json(path, content):
     """Write a JSON file whole or not at all; `DataError` if it cannot be, or `content` is no JSON.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_json(Path(folder, 'a.json'), {'a': 1})
     ...     Path(folder, 'a.json').read_text()
@@ -66,7 +67,7 @@ def write_json(path, content):
     """
     path, content = Path(path), _as_json(content)
     try:
-        _write_whole(path, content)
+        _write(path, content)
     except OSError as error:
         raise DataError(
             'the file cannot be written',
@@ -89,20 +90,9 @@ def _as_json(content):
         ) from error
 
 
-def _write_whole(path, content):
-    """Aside, flushed to the disk, then renamed over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}-')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)  # mkstemp's files are for their owner only
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+def _write(path, content):
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
@@ -145,9 +135,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
             digest = hashlib.sha256(content).hexdigest()
             name = f'{part}-{digest[:12]}.{suffix}'
             manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
-            _write_whole(folder / name, content)
+            _write(folder / name, content)
         manifest = json.loads(_as_json(manifest))  # as a reader will see it, keys and tuples included
-        _write_whole(folder / 'manifest.json', _as_json({**manifest, 'sha256': _digest(manifest)}))
+        _write(folder / 'manifest.json', _as_json({**manifest, 'sha256': _digest(manifest)}))
     except OSError as error:
         raise CheckpointError(
             'the model cannot be written',
@@ -184,7 +174,7 @@ def _digest(manifest):
 
 def _remove_older(folder, current):
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) and path.name not in current:
+        if (_NAME.fullmatch(path.name) and path.name not in current) or _ASIDE.match(path.name):
             path.unlink()
 
 

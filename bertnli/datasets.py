@@ -33,7 +33,7 @@ from .examples import (
     ordinary_ids,
     serve_chunks,
 )
-from .files import cache_dir
+from .files import cache_dir, whole_file
 from .runtime import gluon, np
 from .text import LABELS, read_snli, read_wiki
 from .tokens import RESERVED, Vocab, index_words, require_special
@@ -204,14 +204,9 @@ def _load(path, key):
 
 
 def _store(path, key, arrays):
-    aside = path.with_name(f'{path.stem}.{os.getpid()}.part.npz')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            onp.savez(aside, digest=_digest(key, arrays), **arrays)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            onp.savez(file, digest=_digest(key, arrays), **arrays)
     except OSError as error:
         warnings.warn(f'the encoded corpus is not kept: {error}', stacklevel=5)
 

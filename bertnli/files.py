@@ -1,11 +1,14 @@
 """Where data comes from: the embedded sample, a folder of yours, or a verified download.
 
 This file finds (and, if asked to, fetches and unpacks) the two corpora of the chapter and answers
-with the path of a folder. It does not read what is in the files: that is text.py's work.
+with the path of a folder. It does not read what is in the files: that is text.py's work. Whatever
+the library writes, it writes through `whole_file`.
 """
 
+import contextlib
 import hashlib
 import os
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +22,7 @@ from .errors import DataError, SettingsError
 platformdirs = lazy.load('platformdirs')
 pooch = lazy.load('pooch')
 
-__all__ = ['REGISTRY', 'cache_dir', 'data_dir', 'download_extract', 'where']
+__all__ = ['REGISTRY', 'cache_dir', 'data_dir', 'download_extract', 'where', 'whole_file']
 
 _LARGEST_MEMBER = 2**31  # bytes; the largest file we read has half a gigabyte
 _TIMEOUTS = (10, 60)  # seconds to connect, seconds of silence while reading
@@ -74,6 +77,36 @@ class Place(NamedTuple):
     path: str
     sha256: Optional[str]
     official: Optional[bool]
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """A binary file to write into, which is at `path` when the block ends well: whoever looks finds it whole.
+
+    Written aside, flushed to the disk, then renamed over. Its folder is made if need be; after an error
+    nothing has changed. What a killed process leaves aside is called `.NAME-…`. Raises `OSError`.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole_file(folder + '/a.txt') as file:
+    ...         count = file.write(b'whole')
+    ...         print(os.path.exists(folder + '/a.txt'))
+    ...     print(os.listdir(folder))
+    False
+    ['a.txt']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}-')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o644)  # mkstemp's files are for their owner only
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
 
 
 def cache_dir():
@@ -275,7 +308,7 @@ def _unpack(corpus, archive):
 
 
 def _unpack_member(file, info, target):
-    """Write one member aside, then rename it: whoever finds `target` finds it whole."""
+    """Write one member, whole or not at all."""
     if info.file_size > _LARGEST_MEMBER:
         raise DataError(
             'a file in the archive is too large to be true',
@@ -286,17 +319,9 @@ def _unpack_member(file, info, target):
         )
     if target.is_file() and target.stat().st_size == info.file_size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f'{target.name}.{os.getpid()}.part')
-    try:
-        with file.open(info) as source, open(aside, 'wb') as sink:
-            # zipfile compares size and CRC while reading and raises BadZipFile.
-            for block in iter(lambda: source.read(1 << 20), b''):
-                sink.write(block)
-            sink.flush()
-            os.fsync(sink.fileno())
-        if aside.stat().st_size != info.file_size:
+    with file.open(info) as source, whole_file(target) as sink:
+        # zipfile compares the CRC while reading and raises BadZipFile.
+        for block in iter(lambda: source.read(1 << 20), b''):
+            sink.write(block)
+        if sink.tell() != info.file_size:
             raise zipfile.BadZipFile(f'{info.filename} is shorter than announced')
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
