@@ -30,8 +30,17 @@ from .settings import ModelSettings
 from .text import LABELS
 from .tokens import Vocab
 
-__all__ = ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint', 'write_json']
+__all__ = [
+    'SHIPPED',
+    'Checkpoint',
+    'load_checkpoint',
+    'load_pretrained_model',
+    'save_checkpoint',
+    'write_json',
+]
 
+SHIPPED = ('bert-wikitext2', 'bert-nli-small')
+_WEIGHTS = Path(__file__).parent / 'weights'
 _FORMAT = 1
 _KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
@@ -95,10 +104,11 @@ def _write(path, content):
         file.write(content)
 
 
-def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
+def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     """Write a `BERTModel` or `BERTClassifier` with everything that is needed to use it again.
 
-    `notes` is any JSON content (metrics, seed, recipe) to keep beside the weights. Returns the folder.
+    `notes` is any JSON content (metrics, seed, recipe) to keep beside the weights; `half` keeps the weights
+    in 16 bits, half as large and good to three digits. Returns the folder.
     Raises `CheckpointError` for another kind of network, one that could not be loaded again (weights that
     are not finite, another vocabulary's), or a folder that cannot be written.
     """
@@ -113,6 +123,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None):
         )
     folder = Path(folder)
     weights = _weights_of(net)
+    if half:
+        with onp.errstate(over='ignore'):  # what is too large becomes infinite, and is refused below
+            weights = {name: array.astype('float16') for name, array in weights.items()}
     # A good model is not replaced by one that nobody could load.
     _check_fit(weights, _build(kind, len(vocab), bert.settings), 'the network to be saved')
     files = {
@@ -181,10 +194,12 @@ def _remove_older(folder, current):
 def load_checkpoint(folder, devices=None, *, kind=None):
     """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
+    In place of a folder stands the name of a model that comes with this library (`SHIPPED`).
+
     Sizes and checksums are compared before a file is believed. Raises `CheckpointError` if the folder is
     none, is torn, comes from the future, or holds another kind than the one asked for.
     """
-    folder = Path(folder)
+    folder = _folder_of(folder)
     manifest = _read_manifest(folder)
     if kind and manifest['kind'] != kind:
         wanted = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
@@ -217,6 +232,11 @@ def load_checkpoint(folder, devices=None, *, kind=None):
         manifest['max_len'],
         manifest['notes'],
     )
+
+
+def _folder_of(name):
+    """The folder of a model that comes with the package, or the folder of that name."""
+    return _WEIGHTS / name if str(name) in SHIPPED else Path(name)
 
 
 def _torn(folder, name, found):
@@ -333,11 +353,12 @@ def _shape(weights, name):
 def load_pretrained_model(pretrained_model, devices=None, **sizes):
     """A pretrained network and its vocabulary, `(net, vocab)`, from a folder (chapter section 16.7).
 
-    The folder is one of this library's, or has the layout of d2l's published weights (`vocab.json` and
-    `pretrained.params`). The latter says nothing of its heads and dropout: heads are taken to be 64 units
-    wide, as in every published BERT, dropout 0.1; `num_heads=` and `dropout=` say otherwise.
+    The folder is one of this library's (or the name of a model that comes with it), or has the layout of
+    d2l's published weights (`vocab.json` and `pretrained.params`). The latter says nothing of its heads and
+    dropout: heads are taken to be 64 units wide, as in every published BERT, dropout 0.1; `num_heads=` and
+    `dropout=` say otherwise.
     """
-    folder = Path(pretrained_model)
+    folder = _folder_of(pretrained_model)
     if not (folder / 'pretrained.params').is_file():
         loaded = load_checkpoint(folder, devices, kind='bert')
         return loaded.net, loaded.vocab

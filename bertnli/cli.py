@@ -102,8 +102,8 @@ def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, qui
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'preset', 'steps', 'batch', 'quiet')
-def pretrain(data, out, seed, devices, preset, steps, batch_size, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'quiet')
+def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, quiet):
     """Pretrain a BERT on WikiText-2: masked words and next sentences.
 
     \b
@@ -111,13 +111,19 @@ def pretrain(data, out, seed, devices, preset, steps, batch_size, quiet):
     """
     chosen = _chosen(preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size)
     out = out or 'runs/pretrain'
-    library.recipes.pretrain(out, data=data, chosen=chosen, devices=_devices(devices), progress=not quiet)
+    library.recipes.pretrain(
+        out, data=data, chosen=chosen, devices=_devices(devices), limit=limit, progress=not quiet
+    )
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
 
 @main.command()
 @click.option(
-    '--bert', required=True, metavar='DIR|none', help='A pretrained model, or none to start without.'
+    '--bert',
+    default='bert-wikitext2',
+    show_default=True,
+    metavar='DIR|NAME|none',
+    help='A pretrained model, or none to start without.',
 )
 @_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'quiet')
 def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, quiet):
@@ -136,7 +142,9 @@ def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, 
 
 
 @main.command()
-@click.option('--model', required=True, metavar='DIR', help='A fine-tuned model.')
+@click.option(
+    '--model', default='bert-nli-small', show_default=True, metavar='DIR|NAME', help='A fine-tuned model.'
+)
 @click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev', show_default=True)
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
 @_options('data', 'devices', 'limit', 'out', 'quiet')
@@ -162,7 +170,7 @@ def evaluate(model, split, as_json, data, devices, limit, out, quiet):
 @click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
 @click.option('--file', 'path', metavar='FILE', help='Pairs, one a line, tab between; - is standard input.')
 @click.option(
-    '--model', default='runs/demo/nli', show_default=True, metavar='DIR', help='A fine-tuned model.'
+    '--model', default='bert-nli-small', show_default=True, metavar='DIR|NAME', help='A fine-tuned model.'
 )
 @_options('devices', 'quiet')
 def predict(sentences, path, model, devices, quiet):

@@ -10,9 +10,12 @@ size, P predicted positions, K positions that are read.
 Source: Devlin et al. 2019 (BERT); Dive into Deep Learning, sections 15.8 (BERT) and 16.7 (this chapter).
 """
 
+import dataclasses
+import math
+
 from . import operators
 from .errors import SettingsError
-from .runtime import nn, np, npx
+from .runtime import init, nn, np, npx
 from .settings import ModelSettings
 
 __all__ = ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred']
@@ -29,7 +32,7 @@ class AddNorm(nn.Block):
         self.ln = nn.LayerNorm(in_channels=num_hiddens)
 
     def forward(self, X, Y):
-        total = operators.add(self.dropout(Y), X)
+        total = self.dropout(Y) + X
         return operators.layer_norm(total, self.ln.gamma.data(X.ctx), self.ln.beta.data(X.ctx))
 
 
@@ -112,11 +115,14 @@ class BERTEncoder(nn.Block):
     ):
         super().__init__()
         self.token_embedding = nn.Embedding(vocab_size, num_hiddens)
-        self.segment_embedding = nn.Embedding(2, num_hiddens)
+        # Xavier's range for the table of words, for all three: they are added up. Left to itself, Xavier
+        # takes the three axes of the position table for a convolution, and positions start near zero.
+        same = init.Uniform(math.sqrt(6 / (vocab_size + num_hiddens)))
+        self.segment_embedding = nn.Embedding(2, num_hiddens, weight_initializer=same)
         self.blks = nn.Sequential()
         for _ in range(num_layers):
             self.blks.add(TransformerEncoderBlock(num_hiddens, ffn_num_hiddens, num_heads, dropout))
-        self.pos_embedding = self.params.get('pos_embedding', shape=(1, max_len, num_hiddens))
+        self.pos_embedding = self.params.get('pos_embedding', shape=(1, max_len, num_hiddens), init=same)
 
     def forward(self, tokens, segments, valid_lens):
         return self.read(tokens, segments, valid_lens).swapaxes(0, 1)  # (B, T, C)
@@ -151,7 +157,7 @@ class BERTEncoder(nn.Block):
         places = segments.T * steps + np.arange(steps, dtype=segments.dtype, ctx=tokens.ctx).reshape(-1, 1)
         width = table.shape[-1]
         added = npx.embedding(places, sums.reshape(-1, width), 2 * steps, width)  # (T, B, C)
-        return operators.add(self.token_embedding(tokens.T), added)
+        return self.token_embedding(tokens.T) + added
 
 
 class MaskLM(nn.Block):
@@ -238,6 +244,11 @@ class BERTModel(nn.Block):
         # Position 0 is '<cls>'.
         nsp_Y_hat = self.nsp(self.hidden(encoded_X[:, 0, :]))
         return encoded_X, mlm_Y_hat, nsp_Y_hat
+
+    def set_dropout(self, rate):
+        """Change the dropout of all layers, as fine-tuning may want more of it than pretraining."""
+        self.settings = dataclasses.replace(self.settings, dropout=rate)
+        self.apply(lambda block: setattr(block, '_rate', rate) if isinstance(block, nn.Dropout) else None)
 
     def predict(self, tokens, segments, valid_lens, pred_positions, real):
         """What pretraining needs and no more: `(M, V)` scores of the M real masked words, and `(B, 2)`.

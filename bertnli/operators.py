@@ -10,17 +10,7 @@ that are read. Sequences are time-major, `(T, B, C)`: that is the layout of the 
 
 from .runtime import autograd, mx, np, npx
 
-__all__ = ['add', 'attend', 'attend_from', 'key_lengths', 'layer_norm', 'take_rows']
-
-
-def add(X, Y):
-    """The sum of two arrays of the same shape; broadcasting, which has a slow backward pass, is refused.
-
-    >>> add(np.ones((2, 2)), np.ones((2, 2)))
-    array([[2., 2.],
-           [2., 2.]])
-    """
-    return mx.nd.elemwise_add(X.as_nd_ndarray(), Y.as_nd_ndarray()).as_np_ndarray()
+__all__ = ['attend', 'attend_from', 'key_lengths', 'layer_norm', 'take_rows']
 
 
 def layer_norm(X, gamma, beta, eps=1e-5):

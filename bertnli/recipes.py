@@ -160,6 +160,8 @@ def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, o
         seed=settings.seed,
         progress=progress,
     )
+    if settings.dropout is not None:
+        bert.set_dropout(settings.dropout)
     mx.random.seed(settings.seed)
     net = BERTClassifier(bert)
     net.classifier.initialize(init.Xavier(), ctx=devices)

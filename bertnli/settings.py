@@ -113,7 +113,11 @@ class PretrainSettings(_TrainSettings):
         super().__post_init__()
         if not isinstance(self.pair_text, bool):
             raise SettingsError(
-                'pair_text is not usable', where='pair_text', found=self.pair_text, allowed='True or False'
+                'pair_text is not usable',
+                where='pair_text',
+                found=self.pair_text,
+                allowed='True or False',
+                remedy='choose one of the two',
             )
         _check('num_steps', self.num_steps, int, 1)
         _check('min_freq', self.min_freq, int, 0)
@@ -131,10 +135,13 @@ class FinetuneSettings(_TrainSettings):
 
     learning_rate: float = 1e-4
     num_epochs: int = 5
+    dropout: Optional[float] = None  # another one than in pretraining
 
     def __post_init__(self):
         super().__post_init__()
         _check('num_epochs', self.num_epochs, int, 1)
+        if self.dropout is not None:
+            _check('dropout', self.dropout, float, 0, 0.99)
 
 
 @dataclasses.dataclass(frozen=True)

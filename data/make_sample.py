@@ -16,6 +16,7 @@ import argparse
 import os
 import random
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ SEED = 20
 ENTAILMENT, CONTRADICTION, NEUTRAL = LABELS = ('entailment', 'contradiction', 'neutral')
 PAIRS = {'train': 12_000, 'dev': 1_000, 'test': 1_000}
 UNDECIDED = {'train': 60, 'dev': 12, 'test': 12}  # rows with gold label '-', on top of PAIRS
-WIKI_CHARACTERS = {'train': 320_000, 'valid': 12_000, 'test': 12_000}
+WIKI_CHARACTERS = {'train': 360_000, 'valid': 10_000, 'test': 10_000}
 HEADER = (
     'gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse '
     'sentence1 sentence2 captionID pairID label1 label2 label3 label4 label5'
@@ -33,34 +34,33 @@ HEADER = (
 # Data tables: the words and what follows from what
 # ---------------------------------------------------------------------------------------------
 
-# word -> the next more general word. A path upwards is an entailment, downwards it is neutral.
-PARENT = {
-    **dict.fromkeys(('person', 'animal'), 'being'),
-    **dict.fromkeys(('man', 'woman', 'child'), 'person'),
-    **dict.fromkeys(('boy', 'girl'), 'child'),
-    **dict.fromkeys(('king',), 'man'),
-    **dict.fromkeys(('queen',), 'woman'),
-    **dict.fromkeys(('dog', 'cat', 'horse'), 'animal'),
-    **dict.fromkeys(('puppy',), 'dog'),
-    **dict.fromkeys(('kitten',), 'cat'),
-    **dict.fromkeys(('pony',), 'horse'),
-    **dict.fromkeys(('pear', 'plum', 'apple'), 'fruit'),
-    **dict.fromkeys(('car', 'bus', 'truck'), 'vehicle'),
-    **dict.fromkeys(('hat', 'coat', 'scarf'), 'garment'),
-    **dict.fromkeys(('park', 'field', 'street'), 'open'),
-    **dict.fromkeys(('store', 'museum', 'school'), 'building'),
-    **dict.fromkeys(('open', 'building'), 'place'),
-    **dict.fromkeys(('walk', 'run'), 'move'),
-    **dict.fromkeys(('stroll',), 'walk'),
-    **dict.fromkeys(('jog',), 'run'),
-    **dict.fromkeys(('nap',), 'sleep'),
-    **dict.fromkeys(('tiny',), 'small'),
-    **dict.fromkeys(('crimson',), 'red'),
+# What is more general, and what is next below it. A path upwards is an entailment, downwards it is neutral.
+CHILDREN_OF = {
+    'being': 'person animal',
+    'person': 'man woman child',
+    'child': 'boy girl',
+    'man': 'king',
+    'woman': 'queen',
+    'animal': 'dog cat horse',
+    'dog': 'puppy',
+    'cat': 'kitten',
+    'horse': 'pony',
+    'fruit': 'pear plum apple',
+    'vehicle': 'car bus truck',
+    'garment': 'hat coat scarf',
+    'place': 'open building',
+    'open': 'park field street',
+    'building': 'store museum school',
+    'move': 'walk run',
+    'walk': 'stroll',
+    'run': 'jog',
+    'sleep': 'nap',
+    'small': 'tiny',
+    'red': 'crimson',
 }
-# Below these words the branches exclude each other; elsewhere (a poodle may be a puppy) they do not.
+PARENT = {word: above for above, words in CHILDREN_OF.items() for word in words.split()}
+# Below these words the branches exclude each other; below "garment" they do not.
 PARTITIONS = frozenset('being person child animal fruit vehicle place open building'.split())
-SYNONYM = {}
-JOBS = frozenset()  # neither men nor women alone
 YOUNG_ANIMALS = frozenset(('puppy', 'kitten'))  # the noun implies the age
 CHILDREN = frozenset(('child', 'boy', 'girl'))  # take no adjective of age
 
@@ -85,23 +85,18 @@ ANIMAL_ADJECTIVES = (
     ('big', 'small', 'tiny'),
     ('black', 'white', 'brown'),
 )
-DIMENSION = {
-    word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row
-}  # word -> its row
+# word -> its row
+DIMENSION = {word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row}
 COLOURS = ('red', 'blue', 'green', 'crimson')
 
 POSTURES = ('sit', 'stand', 'walk', 'run', 'sleep')  # one at a time
 VOICES = ('sing', 'smile')  # go with sitting, standing, walking
-ACTIONS = ('sit stand walk run sleep move stroll jog nap sing smile').split()
+ACTIONS = 'sit stand walk run sleep move stroll jog nap sing smile'.split()
 ANIMAL_ACTIONS = 'sit stand walk run sleep move nap'.split()
 # Pairs of actions that nobody does at once, beyond POSTURES.
 EXCLUSIVE_ACTIONS = frozenset(
     frozenset((one, other))
-    for group, others in (
-        ('move', 'sit stand sleep'),
-        ('sing', 'sleep'),
-    )
-    for one in group.split()
+    for one, others in (('move', 'sit stand sleep'), ('sing', 'sleep'))
     for other in others.split()
 )
 PURPOSES = ('for the fun', 'for the money', 'for a prize')
@@ -114,7 +109,7 @@ THINGS = {
     'vehicle': ('vehicle car bus truck', 'drive wash own', 'red blue green'),
     'garment': ('hat coat scarf', 'wear wash own', ' '.join(COLOURS)),
 }
-KIND = {thing: kind for kind, row in THINGS.items() for thing in row[0].split()}  # 'pear' -> 'food'
+KIND = {thing: kind for kind, row in THINGS.items() for thing in row[0].split()}
 
 # What swapping the two people does: undoes, keeps or leaves open what was said.
 ONE_WAY = ('push', 'chase')
@@ -127,25 +122,51 @@ SWAP_LABEL = {
     **dict.fromkeys(OPEN, NEUTRAL),
 }
 
-
 LONG = (
-    "A man , who owns a red hat , a blue coat , a green bus and a horse that does n't run , and who , "
-    'as the old king said to the young queen , sings in the park with two black dogs , three white cats , '
-    "four brown horses and a big puppy , but wo n't dance with a girl , wash a plum or sleep in the street , "
+    'A man who owns a hat , a coat , a scarf , a car , a bus , a truck , a dog , a cat , a horse , '
+    'a puppy , a kitten , a pony , a pear , a plum , an apple and , as the old king said to the '
+    'young queen in the field on the street to the store , two black dogs , three white cats and four '
+    'brown horses , but no animal that is big and no vehicle that is dry , '
 )
-# Written by hand: a hypothesis, then a premise for each label. What real data also holds: a sentence far
-# longer than the rest, and words that were never seen. In the test split they cost no training.
+# Written by hand: hypothesis, then a premise for each label. What real data also holds: sentences
+# far longer than the rest, words seen once or never, contractions that Treebank words split.
 ODDITIES = {
-    'train': (),
-    'dev': (),
-    'test': (
+    'train': (
         (
-            'A man walks in a park .',
-            (LONG + 'strolls in a park .', LONG + 'sits in a park .', LONG + 'moves .'),
+            'A man walks in the park .',
+            (LONG + 'strolls in the park .', LONG + 'sits in the park .', LONG + 'moves .'),
         ),
         (
-            'An animal moves in a park .',
-            ('An axolotl walks in a park .', 'An axolotl sleeps in a park .', 'An axolotl walks .'),
+            'An animal sleeps in the store .',
+            ('A quokka naps in the store .', 'A quokka runs in the store .', 'A quokka sleeps .'),
+        ),
+        (
+            "The king 's horse does n't run .",
+            (
+                "The king 's horse ca n't run and does n't try .",
+                "The king 's horse wo n't sit : it runs .",
+                "The king 's horse wo n't eat .",
+            ),
+        ),
+    ),
+    'dev': (
+        (
+            "The girl 's dog does n't sleep .",
+            (
+                "The girl 's dog ca n't sleep : it runs .",
+                "The girl 's dog sleeps and wo n't move .",
+                "The girl 's dog does n't eat .",
+            ),
+        ),
+    ),
+    'test': (
+        (
+            'An animal moves in the park .',
+            ('An axolotl walks in the park .', 'An axolotl sleeps in the park .', 'An axolotl walks .'),
+        ),
+        (
+            'A man walks in the school .',
+            (LONG + 'strolls in the school .', LONG + 'sits in the school .', LONG + 'moves in the school .'),
         ),
     ),
 }
@@ -164,7 +185,6 @@ class Scene(NamedTuple):
     number: str = ''
     owner: str = ''
     adjective: str = ''
-    colour: str = ''
     negated: bool = False
     thing: str = ''
     thing_adjective: str = ''
@@ -206,8 +226,6 @@ def subject_words(scene):
 def say(scene):
     """A scene -> its words as the Penn Treebank splits them, full stop included."""
     words = subject_words(scene)
-    if scene.colour:
-        words += ['in', scene.colour]
     if scene.negated:
         words += ['do' if scene.number else 'does', "n't"]
     bare = scene.negated or scene.number
@@ -234,31 +252,31 @@ def is_person(noun):
     return noun in PEOPLE
 
 
-def subject_fits(scene):
-    """Whether the adjective, the dress and the owner suit the noun."""
-    noun = scene.nouns[0]
-    if len({is_person(one) for one in scene.nouns}) > 1:
+@cache
+def subject_fits(nouns, number, adjective, owner):
+    """Whether the number, the adjective and the owner suit the nouns."""
+    person = is_person(nouns[0])
+    if len({is_person(noun) for noun in nouns}) > 1 or (owner and person):
         return False
-    if scene.number and noun not in PLURAL:
+    if number and nouns[0] not in PLURAL:
         return False
-    rows = PEOPLE_ADJECTIVES if is_person(noun) else ANIMAL_ADJECTIVES
-    if scene.adjective and not any(scene.adjective in row for row in rows):
+    if adjective in ('old', 'young') and nouns[0] in CHILDREN | YOUNG_ANIMALS:
         return False
-    if scene.adjective in ('old', 'young', 'elderly') and noun in CHILDREN | YOUNG_ANIMALS:
-        return False
-    return is_person(noun) if scene.colour else not (scene.owner and is_person(noun))
+    rows = PEOPLE_ADJECTIVES if person else ANIMAL_ADJECTIVES
+    return not adjective or any(adjective in row for row in rows)
 
 
 def predicate_fits(scene):
     """Whether the verb suits the subject, the thing and the purpose."""
+    person = is_person(scene.nouns[0])
     if scene.partner:
-        if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ROLES:
+        if not person and scene.verb not in ANIMAL_ROLES:
             return False
         return relate_words(scene.nouns[0], scene.partner) == CONTRADICTION
     if scene.thing:
         colours = THINGS[KIND[scene.thing]][2].split()
-        return not scene.thing_adjective or scene.thing_adjective in colours
-    if not is_person(scene.nouns[0]) and scene.verb not in ANIMAL_ACTIONS:
+        return person and (not scene.thing_adjective or scene.thing_adjective in colours)
+    if not person and scene.verb not in ANIMAL_ACTIONS:
         return False
     if scene.purpose and scene.place:
         return False
@@ -266,7 +284,8 @@ def predicate_fits(scene):
 
 
 def makes_sense(scene):
-    return subject_fits(scene) and predicate_fits(scene)
+    subject = (scene.nouns, scene.number, scene.adjective, scene.owner)
+    return subject_fits(*subject) and predicate_fits(scene)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -277,7 +296,7 @@ def makes_sense(scene):
 
 def lineage(word):
     """'puppy' -> ['puppy', 'dog', 'animal', 'being']"""
-    path = [SYNONYM.get(word, word)]
+    path = [word]
     while path[-1] in PARENT:
         path.append(PARENT[path[-1]])
     return path
@@ -286,17 +305,14 @@ def lineage(word):
 @cache
 def relate_words(p, h):
     """Hypernyms and exclusive siblings in the table PARENT."""
-    up_p, up_h = lineage(p), lineage(h)
-    if up_h[0] in up_p:
+    if h in lineage(p):
         return ENTAILMENT
-    if up_p[0] in up_h:
+    if p in lineage(h):
         return NEUTRAL
-    if {p, h} & JOBS and {p, h} & {'man', 'woman'}:
-        return NEUTRAL
-    meeting = next((word for word in up_p if word in up_h), None)
-    if meeting is None or meeting not in PARTITIONS:
-        return NEUTRAL if meeting in ('garment', 'dog') else None  # hat and scarf, puppy and poodle
-    return None if meeting == 'person' and {p, h} & JOBS else CONTRADICTION
+    meeting = next((word for word in lineage(p) if word in lineage(h)), None)
+    if meeting == 'garment':
+        return NEUTRAL  # who wears a hat may wear a scarf
+    return CONTRADICTION if meeting in PARTITIONS else None
 
 
 def relate_optional(p, h):
@@ -328,10 +344,9 @@ def relate_adjective(p, h):
         return ENTAILMENT if h.adjective == 'young' else CONTRADICTION
     if not p.adjective or DIMENSION[p.adjective] != DIMENSION[h.adjective]:
         return NEUTRAL
-    up_p, up_h = lineage(p.adjective), lineage(h.adjective)
-    if up_h[0] in up_p:
+    if h.adjective in lineage(p.adjective):
         return ENTAILMENT
-    return NEUTRAL if up_p[0] in up_h else CONTRADICTION
+    return NEUTRAL if p.adjective in lineage(h.adjective) else CONTRADICTION
 
 
 def relate_noun(p, h):
@@ -344,36 +359,18 @@ def relate_noun(p, h):
     return labels.pop() if len(labels) == 1 else NEUTRAL
 
 
-def relate_colour(p, h):
-    """Somebody in crimson is in red and not in blue."""
-    return relate_shade(p.colour, h.colour)
-
-
-def relate_shade(p, h):
-    if not h or p == h:
-        return ENTAILMENT
-    if not p:
-        return NEUTRAL
-    if h in lineage(p):
-        return ENTAILMENT
-    return NEUTRAL if p in lineage(h) else CONTRADICTION
-
-
 @cache
 def relate_verbs(p, h):
     """Somebody who strolls walks and does not sit; somebody who sings may walk."""
-    up_p, up_h = lineage(p), lineage(h)
-    if up_h[0] in up_p:
+    if h in lineage(p):
         return ENTAILMENT
-    if up_p[0] in up_h:
+    if p in lineage(h):
         return NEUTRAL
-    if any(
-        one != other and (frozenset((one, other)) in EXCLUSIVE_ACTIONS or {one, other} <= postures)
-        for postures in [set(POSTURES)]
-        for one in up_p
-        for other in up_h
-    ):
-        return CONTRADICTION
+    for one in lineage(p):
+        for other in lineage(h):
+            postures = one != other and {one, other} <= set(POSTURES)
+            if postures or frozenset((one, other)) in EXCLUSIVE_ACTIONS:
+                return CONTRADICTION
     for voice, posture in ((p, h), (h, p)):
         if voice in VOICES and posture in ('sit', 'stand', 'walk'):
             return NEUTRAL
@@ -382,12 +379,12 @@ def relate_verbs(p, h):
 
 @cache
 def relate_deeds(p, h):
-    """What is done to a thing: who slices cuts; who eats does not wash; who owns may do anything."""
+    """What is done to a thing: who eats does not wash; who owns may do anything."""
     if h in lineage(p):
         return ENTAILMENT
-    if p in lineage(h) or p == 'own' or h == 'own' or p == 'hold':
+    if p in lineage(h) or p == 'own' or h == 'own':
         return NEUTRAL
-    return None if h == 'hold' else CONTRADICTION
+    return CONTRADICTION
 
 
 def relate_predicate(p, h):
@@ -405,17 +402,23 @@ def relate_predicate(p, h):
 
 
 def relate_thing(p, h):
-    """A taxi is a car; a car is no bus; a hat and a scarf may both be worn."""
-    return relate_words(p.thing, h.thing) if h.thing else ENTAILMENT
+    """A car is a vehicle and no bus; a hat and a scarf may both be worn."""
+    label = relate_words(p.thing, h.thing) if h.thing else ENTAILMENT
+    owned = 'own' in (p.verb, h.verb)
+    return None if owned and label == CONTRADICTION else label  # who owns a car may own a bus
 
 
 def relate_thing_adjective(p, h):
-    """A crimson rose is red, not yellow."""
-    return relate_shade(p.thing_adjective, h.thing_adjective)
+    """A crimson hat is red, and not blue."""
+    if not h.thing_adjective or h.thing_adjective in lineage(p.thing_adjective):
+        return ENTAILMENT
+    if not p.thing_adjective or p.thing_adjective in lineage(h.thing_adjective):
+        return NEUTRAL
+    return None if 'own' in (p.verb, h.verb) else CONTRADICTION
 
 
 def relate_place(p, h):
-    """In a park is outside, and neither in a kitchen nor inside."""
+    """In a park is in the open, and neither in a street nor in a building."""
     return relate_optional(p.place, h.place)
 
 
@@ -445,17 +448,18 @@ def worst(labels):
     return next(one for one in (CONTRADICTION, NEUTRAL, ENTAILMENT) if one in labels)
 
 
+# slot -> what compares it, and what it reads: where premise and hypothesis say the same, nothing is
+# left to compare.
 RELATIONS = {
-    'owner': relate_owner,
-    'number': relate_number,
-    'adjective': relate_adjective,
-    'noun': relate_noun,
-    'colour': relate_colour,
-    'predicate': relate_predicate,
-    'thing': relate_thing,
-    'thing_adjective': relate_thing_adjective,
-    'place': relate_place,
-    'purpose': relate_purpose,
+    'owner': (relate_owner, attrgetter('owner')),
+    'number': (relate_number, attrgetter('number')),
+    'adjective': (relate_adjective, attrgetter('adjective')),
+    'noun': (relate_noun, attrgetter('nouns')),
+    'predicate': (relate_predicate, attrgetter('verb', 'negated')),
+    'thing': (relate_thing, attrgetter('thing')),
+    'thing_adjective': (relate_thing_adjective, attrgetter('thing_adjective')),
+    'place': (relate_place, attrgetter('place')),
+    'purpose': (relate_purpose, attrgetter('purpose')),
 }
 
 
@@ -463,8 +467,12 @@ def judge(p, h):
     """The label of premise p and hypothesis h, or None where the tables do not decide."""
     if h.partner:
         return relate_roles(p, h)
+    if len(p.nouns) > 1 and h.adjective:
+        return None  # in "a wet dog or a cat", is the cat wet?
     reason, verdict = '', ENTAILMENT
-    for slot, relate in RELATIONS.items():
+    for slot, (relate, said) in RELATIONS.items():
+        if said(p) == said(h):
+            continue
         label = relate(p, h)
         if label is None or (label != ENTAILMENT and reason):
             return None  # one reason is enough, and easier to explain
@@ -526,7 +534,7 @@ class Dice:
         return [items[place] for _, place in keyed]
 
 
-FRAMES = {'action': 58, 'thing': 20, 'roles': 8, 'number': 14}
+FRAMES = {'action': 64, 'thing': 18, 'roles': 5, 'number': 13}
 SLOTS = {  # slots that a premise may change, and how often they are tried
     'action': {
         'noun': 5,
@@ -535,16 +543,23 @@ SLOTS = {  # slots that a premise may change, and how often they are tried
         'adjective': 4,
         'purpose': 2,
         'owner': 1,
-        'either': 0.3,
+        'either': 1,
     },
-    'thing': {'noun': 4, 'predicate': 4, 'thing': 5, 'thing_adjective': 4, 'adjective': 3, 'either': 0.3},
+    'thing': {
+        'noun': 4,
+        'predicate': 4,
+        'thing': 5,
+        'thing_adjective': 4,
+        'adjective': 3,
+        'either': 1,
+    },
     'roles': {'agent': 2, 'patient': 2, 'swap': 3, 'role_verb': 2},
     'number': {'number': 4, 'noun': 4, 'predicate': 3, 'place': 4, 'adjective': 3},
 }
 
 
 def draw_action(dice):
-    """ "A wet dog runs in a park ." """
+    """Such as "A wet dog runs in the park ." """
     person = dice.chance(0.6)
     scene = Scene(
         nouns=(dice.pick(PEOPLE if person else ANIMALS),),
@@ -553,7 +568,7 @@ def draw_action(dice):
     )
     if not person and dice.chance(0.1):
         scene = add_modifier(dice, scene, 'owner')
-    elif dice.chance(0.8):
+    elif dice.chance(0.5):
         scene = add_modifier(dice, scene, 'adjective')
     if scene.negated:
         return scene
@@ -562,20 +577,20 @@ def draw_action(dice):
 
 
 def draw_thing(dice):
-    """ "A man washes a red car ." """
+    """Such as "A wet man washes a red car ." """
     things, verbs, colours = (words.split() for words in THINGS[dice.pick(list(THINGS))])
     scene = Scene(
         nouns=(dice.pick(PEOPLE),),
         verb=dice.pick(verbs),
         thing=dice.pick(things),
-        thing_adjective=dice.pick(colours) if dice.chance(0.8) else '',
-        negated=dice.chance(0.08),
+        thing_adjective=dice.pick(colours) if dice.chance(0.6) else '',
+        negated=dice.chance(0.16),
     )
-    return add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
+    return add_modifier(dice, scene, 'adjective') if dice.chance(0.6) else scene
 
 
 def draw_roles(dice):
-    """ "A nun pushes a boy ." """
+    """Such as "A queen pushes a boy ." """
     person = dice.chance(0.8)
     verbs = dice.pick((ONE_WAY, MUTUAL, OPEN))
     family = PEOPLE if person else ANIMALS
@@ -584,7 +599,7 @@ def draw_roles(dice):
 
 
 def draw_number(dice):
-    """ "Two dogs run outside ." """
+    """Such as "Two wet dogs run in the park ." """
     person = dice.chance(0.5)
     nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
     scene = Scene(
@@ -594,8 +609,8 @@ def draw_number(dice):
     )
     if scene.number == 'no':
         return scene
-    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.8) else scene
-    return add_modifier(dice, scene, 'place') if dice.chance(0.8) else scene
+    scene = add_modifier(dice, scene, 'adjective') if dice.chance(0.6) else scene
+    return add_modifier(dice, scene, 'place') if dice.chance(0.6) else scene
 
 
 def add_modifier(dice, scene, slot):
@@ -637,43 +652,35 @@ def variants(scene, slot):
             'number': ('number', NUMBERS),
             'owner': ('owner', PEOPLE),
             'adjective': ('adjective', list(DIMENSION)),
-            'colour': ('colour', COLOURS),
             'thing': ('thing', THINGS[KIND.get(scene.thing, 'fruit')][0].split()),
             'thing_adjective': ('thing_adjective', COLOURS),
             'place': ('place', PLACES),
             'purpose': ('purpose', PURPOSES),
         }[slot]
         changed = [scene._replace(**{name: word}) for word in words]
-        if slot in ('owner', 'adjective', 'colour', 'thing_adjective', 'place', 'purpose'):
+        if slot in ('owner', 'adjective', 'thing_adjective', 'place', 'purpose'):
             changed.append(scene._replace(**{name: ''}))
     return changed
 
 
 def draw_premise(dice, h, label, slots):
     """A premise that makes h true, false or open; None when this try came to nothing."""
-    slots, p = dict(slots), h
-    for _ in range(dice.weighted({1: 5, 2: 3})):
-        slot = dice.weighted(slots)
-        del slots[slot]
-        before = p
-        p = dice.first(
-            variants(before, slot),
-            lambda one, before=before: one != before and makes_sense(one) and judge(one, h) == label,
-        )
-        if p is None or not slots or h.partner:
-            break
+    p = dice.first(
+        variants(h, dice.weighted(slots)),
+        lambda one: one != h and makes_sense(one) and judge(one, h) == label,
+    )
     return p and maybe_definite(dice, fill(dice, p, h, label))
 
 
 def fill(dice, p, h, label):
-    """Premises are full captions: most say an adjective and a place, whatever the hypothesis says."""
+    """Now and then the premise says an adjective or a place of which the hypothesis is silent."""
     for slot in () if h.partner else ('adjective', 'thing_adjective', 'place'):
         wanted = not getattr(p, slot) and not (slot == 'adjective' and p.owner)
         if slot == 'place':
             wanted = wanted and not (p.purpose or p.thing)
         if slot == 'thing_adjective':
             wanted = wanted and p.thing
-        if wanted and not getattr(h, slot) and dice.chance(0.9):
+        if wanted and not getattr(h, slot) and dice.chance(0.25):
             full = dice.first(
                 variants(p, slot),
                 lambda one, p=p: one != p and makes_sense(one) and judge(one, h) == label,
@@ -729,7 +736,7 @@ def short_id(number):
 
 
 def votes(dice, gold):
-    """Five annotators' labels with this majority, in no order; '-' is two, two and one."""
+    """Five annotators' labels with this majority, in no order; for '-' two, two and one."""
     if gold == '-':
         one, other, third = dice.shuffled(LABELS)
         return dice.shuffled([one, one, other, other, third])
@@ -739,27 +746,26 @@ def votes(dice, gold):
 
 
 def snli_row(split, number, gold, p, h, labels):
-    """The fourteen columns. Train carries only words and label, dev and test also raw sentences and votes."""
+    """The fourteen columns. Train carries words and label only, dev and test raw sentences and votes too."""
     texts = ['', ''] if split == 'train' else [raw(p), raw(h)]
     caption = short_id(number)
     pair = caption + (gold[0] if gold != '-' else 'x')
     parses = [f'( {" ".join(words)} )' for words in (p, h)]
-    labels = [*labels, '', '', '', '', ''][:5]
+    labels = labels or [''] * 5
     return '\t'.join([gold, *parses, '', '', *texts, caption, pair, *labels])
 
 
 def snli_pairs(dice, split, taken):
     """All pairs of a split as (gold, premise words, hypothesis words), triples kept together."""
-    pairs = []
-    while len(pairs) < PAIRS[split]:
-        premises, h = draw_triple(dice, taken)
-        pairs += [(label, say(p), say(h)) for label, p in premises.items()]
-    odd = [
+    pairs = [
         (label, premise.split(), hypothesis.split())
         for hypothesis, premises in ODDITIES[split]
         for label, premise in zip(LABELS, premises)
     ]
-    return [*pairs[: PAIRS[split] - len(odd)], *odd]
+    while len(pairs) < PAIRS[split]:
+        premises, h = draw_triple(dice, taken)
+        pairs += [(label, say(p), say(h)) for label, p in premises.items()]
+    return pairs[: PAIRS[split]]
 
 
 def snli_file(split, numbers, taken):
@@ -781,67 +787,76 @@ def snli_file(split, numbers, taken):
 # ---------------------------------------------------------------------------------------------
 
 
+YEARS = (1871, 1904, 1926, 1948, 1963, 1987)
+
+
 def fact(dice, noun):
     """One line of the tables in plain words: "A puppy is a young dog ." """
-    subject, above = article([noun]), PARENT[SYNONYM.get(noun, noun)]
-    if noun in SYNONYM:
-        return [*subject, 'is', *article([SYNONYM[noun]])]
+    subject, above = article([noun]), PARENT[noun]
     if noun in YOUNG_ANIMALS and dice.chance(0.5):
-        return [*subject, 'is', 'a', 'young', above]
+        return [*subject, 'is', 'a', 'young', above, '.']
     others = [one for one in PEOPLE + ANIMALS if relate_words(noun, one) == CONTRADICTION]
     if above == 'being' or dice.chance(0.4):
-        return [*subject, 'is', 'not', *article([dice.pick(others)])]
-    return [*subject, 'is', *article([above])]
-
-
-def sentence(words):
-    """Words without the full stop, the first one capital."""
-    return ' '.join([words[0].capitalize(), *words[1:]]).removesuffix(' .')
-
-
-def paragraph(dice, secret):
-    """A story that stays with one scene: each sentence says more or less than the one before."""
-    while True:
-        frame = dice.weighted(FRAMES)
-        h = DRAW[frame](dice)
-        if makes_sense(h):
-            break
-    h = fill(dice, h, h._replace(adjective='', thing_adjective='', place=''), ENTAILMENT)
-    said, length = [h], 4 + int(4 * dice.random())
-    for _ in range(4 * length):
-        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
-        if p and p not in said and len(said) < length:
-            said.append(p)
-    said = [sentence(say(scene)) for scene in said if raw(say(scene)) not in secret]
-    return said + [sentence(fact(dice, h.nouns[0]))] * dice.chance(0.15)
+        return [*subject, 'is', 'not', *article([dice.pick(others)]), '.']
+    return [*subject, 'is', *article([above]), '.']
 
 
 def remark(dice, noun):
     """A sentence with the marks of WikiText: numbers, @-@, <unk>."""
-    year, count = 1900 + int(100 * dice.random()), 2 + int(90 * dice.random())
+    year, many = dice.pick(YEARS), PLURAL.get(noun, 'ponies')
     return dice.pick(
         (
-            f'In {year} , a two @-@ year study by <unk> counted {count} {noun}s',
-            f'The word " {noun} " was first seen in {year}',
-            f'A book on the {noun} , <unk> of {count} parts , was sold in {year}',
+            f'In {year} , a two @-@ day walk of <unk> was open to {many}',
+            f'The word " {noun} " is old : <unk> said it in {year}',
+            f'In {year} , <unk> and <unk> owned 40 @,@ 000 {many}',
         )
     )
 
 
-def wiki_file(split, secret):
-    """The text of one WikiText-like file."""
-    dice = Dice(SEED, 'wiki', split)
-    lines, size = [' '], 0
-    article_number = 0
+def story(dice, hidden):
+    """A noun, and sentences that stay with one scene, each saying a little more or less than another."""
+    h = Scene()
+    while not h.nouns or not makes_sense(h):
+        frame = dice.weighted(FRAMES)
+        h = DRAW[frame](dice)
+    bare = h._replace(adjective='', thing_adjective='', place='')
+    h = fill(dice, h, bare, ENTAILMENT)
+    scenes, length = [h], 4 + int(4 * dice.random())
+    for _ in range(4 * length):
+        p = draw_premise(dice, h, ENTAILMENT, SLOTS[frame])
+        if p and p not in scenes:
+            scenes.append(p)
+        if len(scenes) == length:
+            break
+    told = [say(scene) for scene in scenes if raw(say(scene)) not in hidden]
+    lines = [' '.join(words[:-1]) for words in told]
+    noun = h.nouns[0]
+    if dice.chance(0.15):
+        lines.append(' '.join(fact(dice, noun)[:-1]).capitalize())
+    if dice.chance(0.06):
+        lines.insert(0, remark(dice, noun))
+    return noun, lines
+
+
+def wiki_article(dice, hidden):
+    """Lines of one article: four paragraphs, under the noun of the first."""
+    stories = []
+    while len(stories) < 4:
+        noun, lines = story(dice, hidden)
+        if len(lines) > 1:
+            stories.append((noun, lines))
+    paragraphs = [f' {" . ".join(lines)} . ' for _, lines in stories]
+    return [' ', f' = {stories[0][0].capitalize()} = ', ' ', *paragraphs]
+
+
+def wiki_file(split, hidden):
+    """The text of one WikiText-like file, without the sentences in `hidden`."""
+    dice, lines, size = Dice(SEED, 'wiki', split), [], 0
     while size < WIKI_CHARACTERS[split]:
-        article_number += 1
-        block = [f' = Notes of {split} {article_number} = ', ' ']
-        for _ in range(4):
-            block.append(f' {" . ".join(paragraph(dice, secret))} . ')
-        block.append(' ')
-        size += sum(map(len, block))
-        lines += block
-    return '\n'.join(lines) + '\n'
+        added = wiki_article(dice, hidden)
+        lines += added
+        size += sum(len(line) + 1 for line in added)
+    return '\n'.join([*lines, ' ']) + '\n'
 
 
 # ---------------------------------------------------------------------------------------------
@@ -851,14 +866,13 @@ def wiki_file(split, secret):
 
 def sample():
     """All six files: {path relative to the data folder: text}"""
-    taken, numbers = set(), iter(range(36**2, 36**3))
-    texts = {}
-    for split in ('test', 'dev', 'train'):
+    taken, numbers, texts = set(), iter(range(36**2, 36**3)), {}
+    for split in ('test', 'dev'):
         texts[f'snli_1.0/snli_1.0_{split}.txt'] = snli_file(split, numbers, taken)
-        if split == 'dev':
-            secret = frozenset(taken)
+    held_out = frozenset(taken)  # premises that no training file may hold
+    texts['snli_1.0/snli_1.0_train.txt'] = snli_file('train', numbers, taken)
     for split in ('train', 'valid', 'test'):
-        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, secret)
+        texts[f'wikitext-2/wiki.{split}.tokens'] = wiki_file(split, held_out)
     return texts
 
 

@@ -126,6 +126,22 @@ def test_a_model_comes_back_bit_for_bit_with_all_that_belongs_to_it(tmp_path, ki
     assert loaded.notes == {'seed': 7, 'nested': {'list': [1, None, 'ß']}, '3': [1, 2], '20': 0.1}
 
 
+def test_half_precision_is_half_as_large_and_refuses_what_it_cannot_hold(tmp_path, kind):
+    net = new_net(kind)
+    whole, half = (save_checkpoint(tmp_path / str(h), net, VOCAB, half=h) for h in (False, True))
+    sizes = [
+        sum(array.nbytes for array in safetensors.numpy.load_file(part(folder, 'weights')).values())
+        for folder in (whole, half)
+    ]
+    assert sizes[0] == 2 * sizes[1]
+    for once, again in zip(answers(load_checkpoint(whole).net), answers(load_checkpoint(half).net)):
+        assert onp.abs(once - again).max() < 0.01
+    next(iter(net.collect_params().values())).data()[:] = 1e6
+    with pytest.raises(CheckpointError, match='not finite'):
+        save_checkpoint(tmp_path / 'True', net, VOCAB, half=True)
+    load_checkpoint(half)  # still the good one
+
+
 def test_a_loaded_model_saved_again_is_the_same_file(tmp_path, saved):
     loaded = load_checkpoint(saved)
     again = save_checkpoint(tmp_path / 'again', loaded.net, loaded.vocab, max_len=loaded.max_len)

@@ -270,6 +270,26 @@ def test_dropout_works_in_training_only_and_in_every_place_the_chapter_has_it():
             assert (net(inputs) == net(inputs)).all() == (layer is None)
 
 
+def test_dropout_can_be_changed_in_all_places_at_once():
+    bert = BERTModel(11, 12, 8, 3, 2, 0.5)
+    bert.set_dropout(0.0)
+    bert.initialize()
+    tokens = np.ones((2, 5), dtype='int32')
+    with autograd.record():
+        once, again = (bert(tokens, tokens * 0)[0] for _ in range(2))
+    assert (once == again).all()
+    assert bert.settings.dropout == 0.0
+
+
+def test_words_segments_and_positions_start_at_the_same_scale():
+    bert = BERTModel(3000, 64, 8, 2, 1, 0.0)
+    bert.initialize(init.Xavier())
+    encoder = bert.encoder
+    tables = encoder.token_embedding.weight, encoder.segment_embedding.weight, encoder.pos_embedding
+    spread = [table.data().std().item() for table in tables]
+    assert max(spread) < 1.2 * min(spread)
+
+
 def test_attention_weights_of_the_last_call_are_kept_for_the_pictures():
     net, (tokens, segments, valid_lens) = small_net(), pairs(4)
     net((tokens, segments, valid_lens))

@@ -14,7 +14,9 @@ from bertnli import (
     DataError,
     ModelSettings,
     SettingsError,
+    download_extract,
     load_checkpoint,
+    read_snli,
     recipes,
 )
 from bertnli.devices import cpu_devices
@@ -147,6 +149,28 @@ def test_fine_tuning_without_pretraining_takes_its_words_from_the_pairs(tmp_path
     assert vocab.idx_to_token[:5] == ['<unk>', '<pad>', '<mask>', '<cls>', '<sep>']
     assert 'a' in vocab
     assert metrics['train_pairs'] == 64
+
+
+def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_path):
+    def words(**values):
+        chosen = tiny()
+        chosen = dataclasses.replace(chosen, pretrain=changed(chosen.pretrain, min_freq=1, **values))
+        return recipes.pretrain(tmp_path, chosen=chosen, limit=64, progress=False)[1]
+
+    wiki, both = words(), words(pair_text=True)
+    pairs = read_snli(download_extract('SNLI'), split='train', limit=64)
+    read = {word for column in pairs[:2] for sentence in column for word in sentence.lower().split()}
+    assert set(both.idx_to_token) == set(wiki.idx_to_token) | read
+    counts = [dict(vocab.token_freqs)['a'] for vocab in (wiki, both)]
+    assert counts[0] < counts[1] <= counts[0] + sum(len(s.split()) for s in [*pairs[0], *pairs[1]])
+
+
+def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):
+    bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
+    chosen = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, dropout=0.4))
+    recipes.finetune(tmp_path, bert, vocab, chosen=chosen, limit=64, progress=False)
+    assert load_checkpoint(demos[0][0] / 'bert').settings.dropout == 0.1
+    assert load_checkpoint(tmp_path).settings.dropout == 0.4
 
 
 def test_fine_tuning_follows_from_its_seed_whatever_came_before(demos, tmp_path):

@@ -28,8 +28,10 @@ EDGES = [
     (FinetuneSettings, 'clip', [None, 1e-9, 5], [0, -1]),
     (FinetuneSettings, 'seed', [0, 2**40], [-1, 0.5, None]),
     (FinetuneSettings, 'num_epochs', [1], [0]),
+    (FinetuneSettings, 'dropout', [None, 0, 0.5], [-0.1, 1, 'none']),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
     (PretrainSettings, 'min_freq', [0], [-1]),
+    (PretrainSettings, 'pair_text', [True, False], [0, 'yes', None]),
 ]
 GOOD = [(kind, name, value) for kind, name, good, _ in EDGES for value in good]
 BAD = [(kind, name, value) for kind, name, _, bad in EDGES for value in bad]
