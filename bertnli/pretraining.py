@@ -21,6 +21,10 @@ from .training import Clock, Updater, check_finite, check_steps, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
+# Rows of word scores come in multiples of this: with another size in every batch, the largest arrays would
+# never fit where the last ones stood, and the memory would grow for hours.
+_ROWS = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult:
@@ -155,14 +159,17 @@ def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
     real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
     if not len(real):  # MXNet has no arrays without entries
         return _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight)
-    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)
-    places = np.array(real, dtype='int32', ctx=tokens.ctx)
+    filler = onp.zeros(-len(real) % _ROWS, real.dtype)
+    places = np.array(onp.append(real, filler), dtype='int32', ctx=tokens.ctx)  # (M + filler,)
+    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
     with autograd.record():
         scores, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()
-    gradient = npx.softmax(scores)  # (M, V)
-    hits = npx.pick(gradient, truth)  # (M,)
-    mlm_l = -np.log(np.maximum(hits, 1e-37)).sum()
+    gradient = npx.softmax(scores)  # (M + filler, V)
     rows = np.arange(len(truth), dtype='int32', ctx=tokens.ctx)
+    hits = npx.pick(gradient[: len(truth)], truth)  # (M,)
+    mlm_l = -np.log(np.maximum(hits, 1e-37)).sum()
     gradient[rows, truth] = hits - 1
+    if len(filler):
+        gradient[len(truth) :] = 0
     return [scores, nsp_l], [gradient, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
