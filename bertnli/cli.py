@@ -34,17 +34,19 @@ class _Commands(click.Group):
             click.echo(f'bertnli: {error}', err=True)
             ctx.exit(2)
         except KeyboardInterrupt as error:
-            click.echo(f'\nbertnli: {str(error) or "interrupted"}', err=True)
-            self._tell_how_to_go_on(ctx, error)
+            self._tell_interrupt(ctx, error)
             ctx.exit(128 + getattr(error, 'signal', signal.SIGINT))
 
-    def _tell_how_to_go_on(self, ctx, error):
-        command = self.commands.get(ctx.invoked_subcommand)
-        if getattr(error, 'last', None) is not None and 'resume' in {
-            option.name for option in command.params
+    def _tell_interrupt(self, ctx, error):
+        kept = getattr(error, 'last', None) is not None
+        if not kept or 'resume' not in {
+            option.name for option in self.commands[ctx.invoked_subcommand].params
         }:
-            words = [word for word in sys.argv[1:] if word != '--resume']
-            click.echo(f'bertnli: go on with: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
+            click.echo('\nbertnli: interrupted', err=True)
+            return
+        words = [word for word in sys.argv[1:] if word != '--resume']
+        click.echo(f'\nbertnli: {error}', err=True)
+        click.echo(f'bertnli: go on with: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
 
 
 def _options(*names):

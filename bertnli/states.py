@@ -32,6 +32,13 @@ class Keeper:
     `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
     another run is refused. Every `seconds` a state is kept, or at each step with 0. `last` is the step of the
     newest, or None. The states of an earlier run in the folder go when the first one is kept.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = Keeper(folder, {'seed': 1}, seconds=0)
+    ...     keep(5, lambda: State({'weight.0': onp.ones(2)}, {'steps': 5}))
+    ...     Keeper(folder, {'seed': 1}).load()
+    State(arrays={'weight.0': array([1., 1.])}, numbers={'steps': 5})
     """
 
     def __init__(self, folder, run, *, seconds=60):
@@ -65,7 +72,8 @@ class Keeper:
         # With a dot begins what a killed process did not finish writing.
         for path in [*self.folder.glob('state-*'), *self.folder.glob('.state-*')]:
             if path not in but:
-                path.unlink()
+                with contextlib.suppress(OSError):  # what stays does no harm
+                    path.unlink()
 
     def load(self):
         """The newest state that is whole, or None if there is no state at all.
@@ -76,7 +84,7 @@ class Keeper:
         paths = sorted(self.folder.glob('state-*'), reverse=True)
         for path in paths:
             try:
-                described, arrays = _read(path)
+                run, state = _read(path)
                 break
             except CheckpointError as error:
                 if path == paths[-1]:
@@ -84,9 +92,9 @@ class Keeper:
                 warnings.warn(f'an older state is used: {error}', stacklevel=2)
         else:
             return None
-        check_same_run(described['run'], self.run, path)
-        self.last, self._paths = described['numbers']['steps'], [path]
-        return State(arrays, described['numbers'])
+        check_same_run(run, self.run, path)
+        self.last, self._paths = state.numbers['steps'], [path]
+        return state
 
     def clear(self):
         """Remove all states, and the folder if nothing else is in it."""
@@ -108,7 +116,7 @@ def _encode(run, state):
 
 
 def _read(path):
-    """The description and the arrays in a file, if its checksum is right."""
+    """The run and the state in a file, if its checksum is right."""
     name = _NAME.fullmatch(path.name)
     try:
         content = path.read_bytes()
@@ -116,8 +124,8 @@ def _read(path):
             raise ValueError('another checksum than in its name')
         arrays = safetensors.numpy.load(content)
         described = json.loads(arrays.pop('described').tobytes())
-        version = described['format']
-        if version == _FORMAT and not isinstance(described['run'], dict) * described['numbers']['steps']:
+        version, run, numbers = described['format'], described.get('run'), described.get('numbers')
+        if version == _FORMAT and not (isinstance(run, dict) and isinstance(numbers['steps'], int)):
             raise ValueError('the description is incomplete')
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
@@ -136,7 +144,7 @@ def _read(path):
             allowed=_FORMAT,
             remedy='update bertnli, or begin anew, without resume',
         )
-    return described, arrays
+    return run, State(arrays, numbers)
 
 
 def check_same_run(found, wanted, where):

@@ -8,6 +8,7 @@ after each step. The tasks stand elsewhere.
 import collections
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -253,15 +254,18 @@ def _noted(*numbers):
     The second acts as it would have without us, and so does one that nobody looked at before the end. Only
     the main thread may do this; in others nothing is changed.
     """
-    noted, former = [], {}
+    noted, former, owner = [], {}, os.getpid()
 
     def restore():
         while former:
             signal.signal(*former.popitem())
 
     def note(number, _):
-        noted.append(number)
         restore()
+        # subtle: a worker that was forked meanwhile has this handler too, and must end when it is told.
+        if os.getpid() != owner:
+            signal.raise_signal(number)
+        noted.append(number)
 
     if threading.current_thread() is threading.main_thread():
         for number in numbers:

@@ -424,6 +424,21 @@ def test_in_another_thread_signals_are_left_alone():
     assert len(results) == 1
 
 
+def test_a_worker_that_is_forked_meanwhile_ends_when_it_is_told():
+    codes = []
+
+    def on_log(record):
+        worker = multiprocessing.get_context('fork').Process(target=time.sleep, args=(30,))
+        worker.start()
+        time.sleep(0.2)
+        worker.terminate()
+        worker.join(10)
+        codes.append(worker.exitcode)
+
+    train('pretrain', keep=Memory(), on_log=on_log)
+    assert set(codes) == {-signal.SIGTERM}
+
+
 ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '', 'PYTHONWARNINGS': 'error::UserWarning'}
 COMMAND = ['pretrain', '--preset', 'demo', '--steps', '60', '--batch-size', '32', '--out']
 
