@@ -34,6 +34,7 @@ _PUBLIC = {
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'checkpoints': ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
+    'states': ['Keeper'],
     'pretraining': ['PretrainResult', 'train_bert'],
     'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'evaluation': [

@@ -84,6 +84,11 @@ class Batches:
         rows = onp.argsort(self.dataset.lengths, kind='stable')
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
+    def skip(self, count):
+        """Leave out the next `count` batches, over as many epochs as they fill."""
+        epochs, self.start = divmod(self.start + count, len(self))
+        self.epoch += epochs
+
     def __iter__(self):
         # Taken at once, not at the first batch: two iterators made in a row are two epochs.
         epoch, start = self.epoch, self.start

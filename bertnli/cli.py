@@ -1,13 +1,16 @@
 """The command `bertnli`: it reads arguments, calls one job, and prints; it computes nothing itself.
 
 A mistake of the reader's is told in a few lines without a traceback, and the exit code is 2; after Ctrl-C it
-is 130, as the shell has it. Results go to standard output, progress and complaints to standard error.
+is 130, after SIGTERM 143, as the shell has it. Results go to standard output, progress and complaints to
+standard error.
 """
 
 import dataclasses
 import functools
 import itertools
 import json
+import shlex
+import signal
 import sys
 
 import click
@@ -30,9 +33,20 @@ class _Commands(click.Group):
         except BertNLIError as error:
             click.echo(f'bertnli: {error}', err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            self._tell_interrupt(ctx, error)
+            ctx.exit(128 + getattr(error, 'signal', signal.SIGINT))
+
+    def _tell_interrupt(self, ctx, error):
+        kept = getattr(error, 'last', None) is not None
+        if not kept or 'resume' not in {
+            option.name for option in self.commands[ctx.invoked_subcommand].params
+        }:
             click.echo('\nbertnli: interrupted', err=True)
-            ctx.exit(130)
+            return
+        words = [word for word in sys.argv[1:] if word != '--resume']
+        click.echo(f'\nbertnli: {error}', err=True)
+        click.echo(f'bertnli: go on with: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
 
 
 def _options(*names):
@@ -49,6 +63,9 @@ def _options(*names):
         'steps': click.option('--steps', type=int, help='Pretraining steps.'),
         'epochs': click.option('--epochs', type=int, help='Fine-tuning epochs.'),
         'batch': click.option('--batch-size', type=int, help='Examples a step, over all devices.'),
+        'resume': click.option(
+            '--resume', is_flag=True, help='Go on where the same training was interrupted or killed.'
+        ),
         'quiet': click.option('--quiet', is_flag=True, help='No progress bars.'),
     }
     return lambda command: functools.reduce(lambda f, name: known[name](f), reversed(names), command)
@@ -102,8 +119,8 @@ def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, qui
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'quiet')
-def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'resume', 'quiet')
+def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume, quiet):
     """Pretrain a BERT on WikiText-2: masked words and next sentences.
 
     \b
@@ -112,7 +129,13 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, quiet):
     chosen = _chosen(preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size)
     out = out or 'runs/pretrain'
     library.recipes.pretrain(
-        out, data=data, chosen=chosen, devices=_devices(devices), limit=limit, progress=not quiet
+        out,
+        data=data,
+        chosen=chosen,
+        devices=_devices(devices),
+        limit=limit,
+        progress=not quiet,
+        resume=resume,
     )
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
@@ -125,8 +148,8 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, quiet):
     metavar='DIR|NAME|none',
     help='A pretrained model, or none to start without.',
 )
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'quiet')
-def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'resume', 'quiet')
+def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, resume, quiet):
     """Fine-tune a pretrained BERT on SNLI and keep the epoch that is best on dev.
 
     \b
@@ -136,7 +159,15 @@ def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, 
     out, devices = out or 'runs/finetune', _devices(devices)
     start, vocab = library.recipes.pretrained(bert, devices)
     _, metrics = library.recipes.finetune(
-        out, start, vocab, data=data, chosen=chosen, devices=devices, limit=limit, progress=not quiet
+        out,
+        start,
+        vocab,
+        data=data,
+        chosen=chosen,
+        devices=devices,
+        limit=limit,
+        progress=not quiet,
+        resume=resume,
     )
     click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}; the model is in {out}')
 

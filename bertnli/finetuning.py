@@ -7,17 +7,16 @@ Source: Devlin et al. 2019, section 4.1; Dive into Deep Learning, sections 13.6 
 """
 
 import dataclasses
-import itertools
 
 from tqdm.auto import tqdm
 
 from .devices import split_batch_multi_inputs, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally, correct, evaluate_accuracy_gpus
-from .runtime import autograd, gluon, np
+from .runtime import autograd, gluon
 from .settings import FinetuneSettings
 from .training import (
-    Clock,
+    Course,
     Updater,
     check_finite,
     check_steps,
@@ -82,97 +81,126 @@ def train_ch13(
     `train_acc` and, after each epoch, `test_acc`. Prints the chapter's two lines; returns nothing.
     """
     check_steps(num_epochs)
+    _count_batches(train_iter)
     devices = devices or try_all_gpus()
-    clock = Clock()
+    course = Course()
 
     def step(features, labels):
         losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
         # The pretraining heads get no gradient when BERT is fine-tuned: theirs may be stale.
         trainer.step(len(labels), ignore_stale_grad=True)
-        return losses, hits
+        return losses, hits, trainer.learning_rate
 
     for epoch in range(num_epochs):
-        means = _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress)
+        means = _train_epoch(step, train_iter, epoch, num_epochs, course, on_log, progress)
         test_acc = evaluate_accuracy_gpus(net, test_iter, split_f)
         if on_log:
             on_log({'epoch': epoch + 1, **means, 'test_acc': test_acc})
     print(f'loss {means["train_loss"]:.3f}, train acc {means["train_acc"]:.3f}, test acc {test_acc:.3f}')
-    print(f'{clock.rate():.1f} examples/sec on {devices}')
+    print(f'{course.clock.rate():.1f} examples/sec on {devices}')
 
 
-def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, on_log=None, progress=True):
+def train_nli(
+    net,
+    train_iter,
+    dev_iter,
+    settings=None,
+    devices=None,
+    *,
+    on_log=None,
+    progress=True,
+    keep=None,
+    start=None,
+):
     """Fine-tune a `BERTClassifier` and keep the weights of the epoch that is best on the dev split.
 
     Both iterators yield `((tokens, segments, valid_lens), labels)`. `on_log` receives records with `epoch`,
     `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Returns a `FinetuneResult`.
     Only the encoder and the head are trained; the test split is never seen here.
 
-    Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite.
+    `keep` is offered the state after each step (`training.Course`); a `start` that it kept is continued, if
+    `train_iter` is a `Batches`. Ctrl-C waits for the end of a step and leaves `net` as it is then.
+
+    Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite,
+    `CheckpointError` for another model's `start`.
     """
     settings = settings or FinetuneSettings()
     devices = devices or try_all_gpus()
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
-    parameters = trained_parameters(net)
-    num_steps = len(train_iter) * settings.num_epochs
-    updater = Updater(parameters, settings, num_steps)
-    numbers, clock, best = itertools.count(), Clock(), (-1.0, 0, {})
+    num_batches = _count_batches(train_iter)
+    updater = Updater(trained_parameters(net), settings, num_batches * settings.num_epochs)
+    course = Course(updater, keep, start)
+    if start:
+        train_iter.skip(course.steps)
 
     def step(features, labels):
-        number = next(numbers)
-        seed_step(settings.seed, number)
+        seed_step(settings.seed, course.steps)
         losses, hits = _forward_backward(net, features, labels, loss, devices, split_batch_multi_inputs)
-        updater.step(number, len(labels))
-        return losses, hits
+        return losses, hits, updater.step(course.steps, len(labels))
 
-    for epoch in range(settings.num_epochs):
-        means = _train_epoch(step, train_iter, epoch, settings.num_epochs, clock, on_log, progress)
-        dev_acc = evaluate_accuracy_gpus(net, dev_iter)
-        if on_log:
-            on_log({'epoch': epoch + 1, **means, 'dev_acc': dev_acc})
-        if dev_acc > best[0]:
-            weights = {name: p.list_data()[0].asnumpy() for name, p in parameters.items()}
-            best = dev_acc, epoch + 1, weights
-    for name, weight in best[2].items():
-        parameters[name].set_data(np.array(weight))
+    with course.running():
+        # An epoch is over when its weights have been judged: only then does its last step end.
+        for epoch in range(course.steps // num_batches, settings.num_epochs):
+            means = _train_epoch(step, train_iter, epoch, settings.num_epochs, course, on_log, progress)
+            dev_acc = evaluate_accuracy_gpus(net, dev_iter)
+            if on_log:
+                on_log({'epoch': epoch + 1, **means, 'dev_acc': dev_acc})
+            if dev_acc > course.best[0]:
+                course.best, course.best_weights = (dev_acc, epoch + 1), updater.weights()
+            course.end_step(now=True)
+    updater.set_weights(course.best_weights)
     return FinetuneResult(
-        dev_accuracy=best[0],
-        best_epoch=best[1],
-        train_loss=means['train_loss'],
-        train_accuracy=means['train_acc'],
-        examples_per_second=clock.rate(),
-        seconds=clock.seconds,
+        dev_accuracy=course.best[0],
+        best_epoch=course.best[1],
+        train_loss=course.means['train_loss'],
+        train_accuracy=course.means['train_acc'],
+        examples_per_second=course.clock.rate(),
+        seconds=course.clock.seconds,
     )
 
 
-def _train_epoch(step, train_iter, epoch, num_epochs, clock, on_log, progress):
-    """One pass over the data; returns the mean loss and accuracy, and logs them at each fifth of the way."""
-    tally, num_batches = Tally(), len(train_iter)
-    if not num_batches:
+def _count_batches(train_iter):
+    if not len(train_iter):
         raise SettingsError('there is nothing to train on', found='an iterator without batches')
+    return len(train_iter)
+
+
+def _train_epoch(step, train_iter, epoch, num_epochs, course, on_log, progress):
+    """The rest of a pass over the data; returns the mean loss and accuracy, and logs them at each fifth.
+
+    All steps are ended here but the last one, which ends when the epoch's weights have been judged.
+    """
+    num_batches = len(train_iter)
+    first = course.steps - epoch * num_batches
     # subtle: below five batches the chapter divides by zero here.
     interval = max(1, num_batches // 5)
     # subtle: tqdm asks for an iterator more than once, and each would be an epoch of its own.
     bar = tqdm(
         iter(train_iter),
+        initial=first,
         total=num_batches,
         desc=f'epoch {epoch + 1}/{num_epochs}',
         unit='batch',
         disable=not progress,
     )
-    with clock:
-        for i, (features, labels) in enumerate(bar):
-            losses, hits = step(features, labels)
+    with course.clock:
+        for i, (features, labels) in enumerate(bar, first):
+            losses, hits, rate = step(features, labels)
             for one_loss, one_hit in zip(losses, hits):
-                tally.add(loss=one_loss, hits=one_hit)
-            tally.add(examples=len(labels))
-            clock.tick(losses, len(labels))
+                course.tally.add(loss=one_loss, hits=one_hit)
+            course.tally.add(examples=len(labels))
+            course.clock.tick(losses, len(labels))
             if (i + 1) % interval == 0 or i + 1 == num_batches:
-                means = {
-                    'train_loss': tally.mean('loss', 'examples'),
-                    'train_acc': tally.mean('hits', 'examples'),
+                course.means = {
+                    'train_loss': course.tally.mean('loss', 'examples'),
+                    'train_acc': course.tally.mean('hits', 'examples'),
                 }
-                check_finite('training loss', means['train_loss'], epoch * num_batches + i)
-                bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
+                check_finite('training loss', course.means['train_loss'], course.steps, rate, course.last)
+                bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 if on_log and i + 1 < num_batches:
-                    on_log({'epoch': epoch + (i + 1) / num_batches, **means})
-    return means
+                    on_log({'epoch': epoch + (i + 1) / num_batches, **course.means})
+            course.steps += 1
+            if i + 1 < num_batches:
+                course.end_step()
+    course.tally = Tally()
+    return course.means

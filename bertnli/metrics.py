@@ -22,8 +22,8 @@ class Tally:
     1.0
     """
 
-    def __init__(self):
-        self._sums, self._waiting = {}, []
+    def __init__(self, sums=()):
+        self._sums, self._waiting = dict(sums), []
 
     def add(self, **values):
         """Add to the sums of these names; arrays are not waited for."""
@@ -34,10 +34,14 @@ class Tally:
                 self._waiting.append((name, value))
 
     def __getitem__(self, name):
+        return self.sums().get(name, 0)
+
+    def sums(self):
+        """All sums by name, as numbers; `Tally(sums)` counts on from them."""
         waiting, self._waiting = self._waiting, []
         for key, array in waiting:
             self._sums[key] = self._sums.get(key, 0) + float(array.item())
-        return self._sums.get(name, 0)
+        return dict(self._sums)
 
     def mean(self, name, by):
         """One sum divided by another; `nan` if nothing was counted."""

@@ -17,7 +17,7 @@ from .metrics import Tally
 from .model import BERTModel
 from .runtime import autograd, gluon, np, npx
 from .settings import PretrainSettings
-from .training import Clock, Updater, check_finite, check_steps, seed_step
+from .training import Course, Updater, check_finite, check_steps, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
@@ -48,6 +48,8 @@ def train_bert(
     settings=None,
     on_log=None,
     progress=True,
+    keep=None,
+    start=None,
 ):
     """Pretrain `net` for `num_steps` batches, beginning the data again as often as needed (section 15.10).
 
@@ -55,37 +57,46 @@ def train_bert(
     mlm_weights, mlm_Y, nsp_y)`. Every `log_interval` steps `on_log` receives a record with `step`,
     `mlm_loss`, `nsp_loss` and `learning_rate`. Prints the chapter's two lines and returns a `PretrainResult`.
 
-    Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite.
+    `keep` is offered the state after each step (`training.Course`); a `start` that it kept is continued, if
+    `train_iter` is a `Batches`. Ctrl-C waits for the end of a step and leaves `net` as it is then.
+
+    Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite,
+    `CheckpointError` for another model's `start`.
     """
     settings = settings or PretrainSettings()
     num_steps = settings.num_steps if num_steps is None else num_steps
     check_steps(num_steps)
     devices = devices or try_all_gpus()
     updater = Updater(net.collect_params(), settings, num_steps)
-    tally, clock = Tally(), Clock()
-    bar = tqdm(total=num_steps, desc='pretraining', unit='step', disable=not progress)
-    with bar, clock:
-        for step, batch in zip(range(num_steps), _endless(train_iter)):
+    course = Course(updater, keep, start)
+    if start:
+        train_iter.skip(course.steps)
+    clock, todo = course.clock, range(course.steps, num_steps)
+    shown = {'desc': 'pretraining', 'unit': 'step', 'disable': not progress}
+    with course.running(), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
+        for step, batch in zip(todo, _endless(train_iter)):
             seed_step(settings.seed, step)
             mlm, nsp, words = train_batch_bert(net, batch, loss, vocab_size, devices)
             rate = updater.step(step, words)
             for one_mlm, one_nsp in zip(mlm, nsp):
-                tally.add(mlm=one_mlm, nsp=one_nsp)
-            tally.add(words=words, pairs=len(batch[0]))
+                course.tally.add(mlm=one_mlm, nsp=one_nsp)
+            course.tally.add(words=words, pairs=len(batch[0]))
             clock.tick(mlm + nsp, len(batch[0]))
             bar.update()
             if (step + 1) % log_interval == 0 or step + 1 == num_steps:
-                losses = {
-                    'mlm_loss': tally.mean('mlm', 'words'),
-                    'nsp_loss': tally.mean('nsp', 'pairs'),
+                course.means = {
+                    'mlm_loss': course.tally.mean('mlm', 'words'),
+                    'nsp_loss': course.tally.mean('nsp', 'pairs'),
                 }
-                for name, value in losses.items():
-                    check_finite(name, value, step)
-                bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
+                for name, value in course.means.items():
+                    check_finite(name, value, step, rate, course.last)
+                bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 if on_log:
-                    on_log({'step': step + 1, **losses, 'learning_rate': rate})
-                tally = Tally()
-    result = PretrainResult(**losses, pairs_per_second=clock.rate(), seconds=clock.seconds)
+                    on_log({'step': step + 1, **course.means, 'learning_rate': rate})
+                course.tally = Tally()
+            course.steps = step + 1
+            course.end_step()
+    result = PretrainResult(**course.means, pairs_per_second=clock.rate(), seconds=clock.seconds)
     print(f'MLM loss {result.mlm_loss:.3f}, NSP loss {result.nsp_loss:.3f}')
     print(f'{result.pairs_per_second:.1f} sentence pairs/sec on {devices}')
     return result

@@ -1,10 +1,13 @@
 """Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, and the demo of both.
 
 Each job reads its data, trains with checked settings, and leaves a folder with the model and a
-`metrics.json`. The parts are the library's public functions; nothing here computes.
+`metrics.json`. While it trains, its state is kept in the subfolder `training`, so that a job that was killed
+or interrupted goes on with `resume=True` and ends with the same bits. The parts are the library's public
+functions; nothing here computes.
 """
 
 import dataclasses
+import hashlib
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +26,7 @@ from .prediction import predict_pairs
 from .pretraining import train_bert
 from .runtime import gluon, init, mx, report
 from .settings import PRESETS
+from .states import Keeper, check_same_run
 from .text import LABELS, SentencePair, read_snli, read_wiki
 from .tokens import RESERVED, Vocab, tokenize
 
@@ -87,10 +91,65 @@ def _check_room(out):
         ) from error
 
 
-def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True):
+def _describe_run(job, settings, net, vocab, **datasets):
+    """What makes a training this one, as flat JSON content: a state of another one is refused.
+
+    `datasets` are pairs of a data set and its answers, by name.
+    """
+    run = {'job': job, **dataclasses.asdict(settings)}
+    run['model'] = str(getattr(getattr(net, 'bert', net), 'settings', None))
+    weights = net._collect_params_with_prefix().values()
+    run['first weights'] = _checksum(*(p.list_data()[0].asnumpy() for p in weights))
+    run['words'] = _checksum('\n'.join(vocab.idx_to_token).encode())
+    for name, (dataset, answers) in datasets.items():
+        run[f'{name} pairs'], run[f'{name} content'] = len(dataset), _checksum(*dataset.table, answers)
+    return run
+
+
+def _checksum(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _begin(out, kind, run, resume, devices):
+    """`(keep, start, ended)`: a keeper, a state to go on from, the model of a run that has ended; or None."""
+    keep = Keeper(Path(out, 'training'), run)
+    start = keep.load() if resume else None
+    if start:
+        print(f'going on after step {keep.last}')
+    elif resume and Path(out, 'manifest.json').exists():
+        ended = load_checkpoint(out, devices, kind=kind)
+        check_same_run(ended.notes.get('run', {}), run, out)
+        print(f'this training has ended already, and its model is in {out}')
+        return keep, None, ended
+    elif resume:
+        print(f'nothing is kept in {keep.folder}: starting from the beginning')
+    return keep, start, None
+
+
+def _finish(out, keep, net, vocab, settings, metrics, setting):
+    """Save the model and its numbers; then no state is needed any more."""
+    notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
+    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes={**notes, 'run': keep.run})
+    write_json(Path(out, 'metrics.json'), {**notes, **setting})
+    keep.clear()
+
+
+def _metrics_of(ended):
+    """What the job returned when it ended."""
+    return {
+        name: value for name, value in ended.notes.items() if name not in ('run', ended.notes['run']['job'])
+    }
+
+
+def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True, resume=False):
     """Pretrain a new BERT and save it in `out`; returns `(bert, vocab, metrics)`.
 
     `chosen` is a `Preset`: its model and its pretraining are used. Every weight is a function of the seed.
+    `resume` goes on where this job was killed or interrupted in `out` (`on_log` receives the records from
+    there on), and repeats none that has ended. Raises `CheckpointError` if settings or data are others.
     """
     devices = devices or try_all_gpus()
     settings = chosen.pretrain
@@ -98,6 +157,10 @@ def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, p
     dataset = _pretraining_text(data, settings, limit, progress)
     train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
     bert = _new_bert(vocab, chosen.model, settings.seed, devices)
+    run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
+    keep, start, ended = _begin(out, 'bert', run, resume, devices)
+    if ended:
+        return ended.net, ended.vocab, _metrics_of(ended)
     result = train_bert(
         train_iter,
         bert,
@@ -107,6 +170,8 @@ def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, p
         settings=settings,
         on_log=on_log,
         progress=progress,
+        keep=keep,
+        start=start,
     )
     metrics = {
         'mlm_loss': result.mlm_loss,
@@ -116,9 +181,7 @@ def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, p
         'pretrain_steps': settings.num_steps,
         'vocabulary': len(vocab),
     }
-    notes = {**metrics, 'pretrain': dataclasses.asdict(settings)}
-    save_checkpoint(out, bert, vocab, max_len=settings.max_len, notes=notes)
-    write_json(Path(out, 'metrics.json'), {**notes, **_setting(devices, settings.seed, data)})
+    _finish(out, keep, bert, vocab, settings, metrics, _setting(devices, settings.seed, data))
     return bert, vocab, metrics
 
 
@@ -140,10 +203,23 @@ def _new_bert(vocab, settings, seed, devices):
     return bert
 
 
-def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True):
+def finetune(
+    out,
+    bert,
+    vocab,
+    *,
+    data=None,
+    chosen,
+    devices=None,
+    limit=None,
+    on_log=None,
+    progress=True,
+    resume=False,
+):
     """Fine-tune `bert` on SNLI, save the epoch that is best on dev in `out`; returns `(net, metrics)`.
 
     `bert` None starts from nothing, with the words of the training pairs as vocabulary (`vocab` is ignored).
+    `resume` is that of `pretrain`; give it the same `bert` again.
     """
     devices = devices or try_all_gpus()
     settings = chosen.finetune
@@ -165,8 +241,22 @@ def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, o
     mx.random.seed(settings.seed)
     net = BERTClassifier(bert)
     net.classifier.initialize(init.Xavier(), ctx=devices)
+    splits = {'train': loaded.train_iter.dataset, 'dev': loaded.dev_iter.dataset}
+    splits = {name: (split, split.label_ids) for name, split in splits.items()}
+    run = _describe_run('finetune', settings, net, vocab, **splits)
+    keep, start, ended = _begin(out, 'nli', run, resume, devices)
+    if ended:
+        return ended.net, _metrics_of(ended)
     result = train_nli(
-        net, loaded.train_iter, loaded.dev_iter, settings, devices, on_log=on_log, progress=progress
+        net,
+        loaded.train_iter,
+        loaded.dev_iter,
+        settings,
+        devices,
+        on_log=on_log,
+        progress=progress,
+        keep=keep,
+        start=start,
     )
     metrics = {
         'dev_accuracy': result.dev_accuracy,
@@ -177,9 +267,7 @@ def finetune(out, bert, vocab, *, data=None, chosen, devices=None, limit=None, o
         'finetune_seconds': result.seconds,
         'train_pairs': len(loaded.train_iter.dataset),
     }
-    notes = {**metrics, 'finetune': dataclasses.asdict(settings)}
-    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes)
-    write_json(Path(out, 'metrics.json'), {**notes, **_setting(devices, settings.seed, data)})
+    _finish(out, keep, net, vocab, settings, metrics, _setting(devices, settings.seed, data))
     return net, metrics
 
 

@@ -1,17 +1,34 @@
-"""What both trainings share: one optimizer with a schedule, and a clock; the tasks stand elsewhere.
+"""What both trainings share: one optimizer with a schedule, a clock, and the course of a run.
 
 A training loop here knows nothing of files or pictures. It tells its progress to a hook, a function that
-receives one record (a dictionary of numbers) at every log point.
+receives one record (a dictionary of numbers) at every log point, and offers its state to another, `keep`,
+after each step. The tasks stand elsewhere.
 """
 
 import collections
+import contextlib
 import math
+import os
+import signal
+import threading
 import time
+from typing import NamedTuple
 
-from .errors import BertNLIError, SettingsError
-from .runtime import gluon, mx
+from .errors import BertNLIError, CheckpointError, SettingsError
+from .metrics import Tally
+from .runtime import gluon, mx, np
 
-__all__ = ['Clock', 'Updater', 'check_finite', 'check_steps', 'seed_step', 'trained_parameters']
+__all__ = [
+    'Clock',
+    'Course',
+    'State',
+    'Stopped',
+    'Updater',
+    'check_finite',
+    'check_steps',
+    'seed_step',
+    'trained_parameters',
+]
 
 
 def seed_step(seed, step):
@@ -55,6 +72,50 @@ class Updater:
         self.trainer.update(divisor * self._excess(divisor))
         return rate
 
+    def weights(self):
+        """The parameters as NumPy arrays, in their order; every device has the same."""
+        return [p.list_data()[0].asnumpy() for p in self.parameters]
+
+    def set_weights(self, weights):
+        """Give all devices the weights of such a list."""
+        for parameter, weight in zip(self.parameters, weights):
+            parameter.set_data(np.array(weight))
+
+    def arrays(self):
+        """Weights and Adam's two moments by name, after at least one step."""
+        moments = self.trainer._updaters[0].states
+        found = {f'weight.{i}': weight for i, weight in enumerate(self.weights())}
+        for i, parameter in enumerate(self.parameters):
+            mean, variance = moments[self.trainer._param2idx[parameter.name]]
+            found.update({f'mean.{i}': mean.asnumpy(), f'variance.{i}': variance.asnumpy()})
+        return found
+
+    def restore(self, arrays, steps):
+        """Continue as after `steps` steps; `CheckpointError` if `arrays` are those of another model."""
+        shapes = {
+            f'{kind}.{i}': p.shape
+            for i, p in enumerate(self.parameters)
+            for kind in ('weight', 'mean', 'variance')
+        }
+        wrong = [name for name, shape in shapes.items() if getattr(arrays.get(name), 'shape', None) != shape]
+        if wrong:
+            raise CheckpointError(
+                'the state is that of another model',
+                found=f'{wrong[0]} {getattr(arrays.get(wrong[0]), "shape", "missing")}',
+                allowed=f'{wrong[0]} {shapes[wrong[0]]}',
+                remedy='continue with the model that was begun, or begin anew',
+            )
+        self.set_weights([arrays[f'weight.{i}'] for i in range(len(self.parameters))])
+        for i, parameter in enumerate(self.parameters):
+            index = self.trainer._param2idx[parameter.name]
+            for device, updater in zip(parameter.list_ctx(), self.trainer._updaters):
+                moments = (arrays[f'{kind}.{i}'] for kind in ('mean', 'variance'))
+                updater.states[index] = tuple(mx.nd.array(array, ctx=device) for array in moments)
+                updater.states_synced[index] = True
+                # Adam corrects its moments by the number of updates, counted on each device.
+                counts = updater.optimizer._all_index_update_counts
+                counts.setdefault(device.device_id, {})[index] = steps
+
     def _excess(self, divisor):
         """How many times too long the whole gradient is: 1 when it is not clipped."""
         if self.settings.clip is None:
@@ -89,7 +150,11 @@ class Clock:
 
     def __exit__(self, *_):
         self._wait(0)
-        self.seconds += time.perf_counter() - self._start
+        self.seconds, self._start = self.elapsed(), None
+
+    def elapsed(self):
+        """Seconds so far."""
+        return self.seconds + (0.0 if self._start is None else time.perf_counter() - self._start)
 
     def tick(self, results, items):
         """Note a step: the arrays that it ends with, waited for two steps later, and its items."""
@@ -107,12 +172,122 @@ class Clock:
         return self.items / self.seconds
 
 
-def check_finite(name, value, step):
-    """Raise `BertNLIError` if a loss has become infinite or undefined."""
+class State(NamedTuple):
+    """All that a training needs to go on: NumPy arrays by name, and numbers as JSON has them."""
+
+    arrays: dict
+    numbers: dict
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, at the end of a step; `signal` is its number, `last` the step last kept or None."""
+
+    def __init__(self, signal, steps, last):
+        self.signal, self.last = signal, last
+        resume = '' if last is None else f'; with resume it goes on from step {last}'
+        super().__init__(f'interrupted after step {steps}{resume}')
+
+
+class Course:
+    """Where a training stands after a number of whole steps, and the end of each step.
+
+    A loop counts `steps` and fills the rest: the `tally` since the last log point, the `means` of then, the
+    `clock`, and in fine-tuning the `best` accuracy on dev, its epoch, and its weights. `start` is a `State`
+    to continue from. Random numbers are functions of seed and step, and need no place in it.
+
+    At each end of a step `keep(steps, make_state, now)` is called, if there is one: `make_state()` is the
+    `State`, and `now` says that it should be kept at once. `keep.last` is the step last kept, or None.
+    """
+
+    def __init__(self, updater=None, keep=None, start=None):
+        self.updater, self.keep, self._signals = updater, keep, []
+        self.steps, self.tally, self.means, self.clock = 0, Tally(), {}, Clock()
+        self.best, self.best_weights = (-1.0, 0), []
+        if start:
+            self._restore(*start)
+
+    def _state(self):
+        arrays = self.updater.arrays()
+        arrays.update({f'best.{i}': array for i, array in enumerate(self.best_weights)})
+        numbers = {
+            'steps': self.steps,
+            'tally': self.tally.sums(),
+            'means': self.means,
+            'seconds': self.clock.elapsed(),
+            'items': self.clock.items,
+            'best': list(self.best),
+        }
+        return State(arrays, numbers)
+
+    def _restore(self, arrays, numbers):
+        self.updater.restore(arrays, numbers['steps'])
+        self.steps, self.tally, self.means = numbers['steps'], Tally(numbers['tally']), numbers['means']
+        self.clock.seconds, self.clock.items = numbers['seconds'], numbers['items']
+        self.best = tuple(numbers['best'])
+        self.best_weights = [arrays[f'best.{i}'] for i in range(sum(n.startswith('best.') for n in arrays))]
+
+    @contextlib.contextmanager
+    def running(self):
+        """Inside, Ctrl-C waits for `end_step`, and SIGTERM does if states are kept; see `_noted`."""
+        numbers = (signal.SIGINT, signal.SIGTERM) if self.keep else (signal.SIGINT,)
+        with _noted(*numbers) as self._signals:
+            yield
+
+    def end_step(self, now=False):
+        """Offer the state to `keep`; raise `Stopped` if a signal came during the step."""
+        stop = self._signals[:1]
+        if self.keep:
+            self.keep(self.steps, self._state, now or bool(stop))
+        if stop:
+            raise Stopped(stop[0], self.steps, self.last)
+
+    @property
+    def last(self):
+        """The step of the last state that was kept, or None."""
+        return self.keep.last if self.keep else None
+
+
+@contextlib.contextmanager
+def _noted(*numbers):
+    """A list that receives the first of these signals, so that all devices end their update before a stop.
+
+    The second acts as it would have without us, and so does one that nobody looked at before the end. Only
+    the main thread may do this; in others nothing is changed.
+    """
+    noted, former, owner = [], {}, os.getpid()
+
+    def restore():
+        while former:
+            signal.signal(*former.popitem())
+
+    def note(number, _):
+        restore()
+        # subtle: a worker that was forked meanwhile has this handler too, and must end when it is told.
+        if os.getpid() != owner:
+            signal.raise_signal(number)
+        noted.append(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            # What is ignored (as Ctrl-C in background jobs) or handled outside of Python stays so.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                former[number] = signal.getsignal(number)
+                signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        restore()
+    if noted:
+        signal.raise_signal(noted[0])
+
+
+def check_finite(name, value, step, rate, last=None):
+    """Raise `BertNLIError` if a loss has become infinite or undefined; `last` is the step last kept."""
     if not math.isfinite(value):
+        kept = '' if last is None else f'; last good state: step {last}'
         raise BertNLIError(
             f'the {name} is no longer a finite number',
-            where=f'step {step + 1}',
+            where=f'step {step + 1}, learning rate {rate:.3g}{kept}',
             found=value,
             remedy='lower the learning rate, add warm-up, or clip the gradient (clip=1.0)',
         )

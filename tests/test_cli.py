@@ -468,7 +468,8 @@ def test_ctrl_c_ends_a_training_with_130_and_no_traceback(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.endswith(b'bertnli: interrupted\n')
+    assert b'\nbertnli: interrupted after step ' in errors
+    assert errors.endswith(b' --resume\n')
     assert b'Traceback' not in errors
 
 

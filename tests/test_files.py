@@ -1,5 +1,6 @@
 """Where data comes from: the sample, folders, archives and downloads, and what is said when there is none."""
 
+import contextlib
 import hashlib
 import http.server
 import io
@@ -11,7 +12,7 @@ import pytest
 
 from bertnli import files
 from bertnli.errors import DataError, SettingsError
-from bertnli.files import REGISTRY, cache_dir, data_dir, download_extract, where
+from bertnli.files import REGISTRY, cache_dir, data_dir, download_extract, where, whole_file
 
 SNLI, WIKI = REGISTRY['SNLI'], REGISTRY['wikitext-2']
 MEMBERS = {member: f'words of {member}\n' * 50 for member in WIKI.members}
@@ -224,6 +225,15 @@ def test_when_all_addresses_fail_the_manual_way_is_told_and_nothing_is_kept(serv
         download_extract('wikitext-2', data_dir='download')
     assert '/first' in str(caught.value)
     assert not list(cache.rglob('*.zip'))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    with whole_file(tmp_path / 'new' / 'a') as file:
+        file.write(b'old')
+    with contextlib.suppress(KeyError), whole_file(tmp_path / 'new' / 'a') as file:
+        file.write(b'half of the n')
+        raise KeyError
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / 'new').iterdir()] == [('a', b'old')]
 
 
 def test_the_registry_holds_the_chapters_checksums():

@@ -202,10 +202,10 @@ def test_the_clock_counts_inside_its_block_only(monkeypatch):
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_is_an_error_with_step_and_remedy(value):
-    check_finite('loss', 1e30, 3)
+    check_finite('loss', 1e30, 3, 0.01)
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
-        check_finite('training loss', value, 3)
-    assert caught.value.where == 'step 4'
+        check_finite('training loss', value, 3, 0.01, last=2)
+    assert caught.value.where == 'step 4, learning rate 0.01; last good state: step 2'
     assert 'learning rate' in caught.value.remedy
 
 
