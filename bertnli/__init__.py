@@ -32,7 +32,7 @@ _PUBLIC = {
     'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
-    'checkpoints': ['Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
+    'checkpoints': ['SHIPPED', 'Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
     'states': ['Keeper'],
     'pretraining': ['PretrainResult', 'train_bert'],

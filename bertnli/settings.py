@@ -180,6 +180,32 @@ def changed(settings, **values):
 PRESETS = {
     # The seed chapter's numbers.
     'chapter': Preset(ModelSettings(), PretrainSettings(), FinetuneSettings()),
+    # What the models that come with the library were trained with: both texts, and a feed-forward layer of
+    # BERT's proportions.
+    'tuned': Preset(
+        ModelSettings(ffn_num_hiddens=512, dropout=0.05),
+        PretrainSettings(
+            max_len=64,
+            learning_rate=2e-3,
+            warmup=0.05,
+            decay=True,
+            weight_decay=0.01,
+            clip=1.0,
+            num_steps=5000,
+            min_freq=10,
+            pair_text=True,
+        ),
+        FinetuneSettings(
+            batch_size=128,
+            learning_rate=5e-4,
+            warmup=0.06,
+            decay=True,
+            weight_decay=0.01,
+            clip=1.0,
+            num_epochs=4,
+            dropout=0.1,
+        ),
+    ),
     # The embedded sample in three minutes on two cores. No dropout: nothing is seen often enough to be learnt
     # by heart, and the steps are few.
     'demo': Preset(
