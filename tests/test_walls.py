@@ -37,6 +37,7 @@ ROWS = {
     'finetuning': 'settings runtime operators devices batches model checkpoints metrics training',
     'evaluation': 'text runtime operators devices datasets batches model checkpoints metrics',
     'prediction': 'text tokens examples runtime operators devices datasets batches model checkpoints',
+    'inside': 'text tokens examples runtime model prediction',
     'pictures': '',
     'recipes': 'everything above',
     'bench': 'everything above',
