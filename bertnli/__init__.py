@@ -64,6 +64,7 @@ _PUBLIC = {
         'show_saliency',
         'show_source',
     ],
+    'widgets': ['Playground', 'playground'],
     'bench': ['compare'],
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
 }

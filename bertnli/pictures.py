@@ -125,7 +125,7 @@ class Picture(Figure):
         described.add_text('Description', self.alt)
         # A palette makes a third of the bytes, and the eye misses nothing.
         with PIL.Image.open(drawn) as image:
-            image.convert('RGB').quantize(128).save(file, 'png', pnginfo=described, optimize=True)
+            image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
         return file.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):

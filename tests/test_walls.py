@@ -39,6 +39,7 @@ ROWS = {
     'prediction': 'text tokens examples runtime operators devices datasets batches model checkpoints',
     'inside': 'text tokens examples runtime model prediction',
     'pictures': '',
+    'widgets': 'text tokens checkpoints prediction inside pictures',
     'recipes': 'everything above',
     'bench': 'everything above',
     'launch': 'settings',
