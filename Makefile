@@ -33,8 +33,8 @@ test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pyt
 			$(MAKE) test VENV=".venv-$$version" PYTHON="$$python" </dev/null || exit 1; \
 	done
 
-notebook: $(INSTALLED)  ## open the chapter in JupyterLab
-	$(RUN) jupyterlab notebooks/natural-language-inference-bert.ipynb $(ARGS)
+notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
+	$(RUN) jupyterlab notebooks/00-start-here.ipynb $(ARGS)
 
 clean:  ## remove environments and caches (what you trained, in runs/, stays)
 	rm -rf .venv .venv-* build dist .hypothesis .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ from .errors import SettingsError
 from .runtime import init, nn, np, npx
 from .settings import ModelSettings
 
-__all__ = ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred']
+__all__ = ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred', 'read_cls']
 
 CLS = 'cls'  # in place of positions: read '<cls>', the first position, only
 
@@ -286,10 +286,11 @@ class BERTClassifier(nn.Block):
         self.classifier.add(nn.Dense(num_labels, in_units=256))
 
     def forward(self, inputs):
-        tokens, segments, valid_lens = inputs
-        encoder = self.bert.encoder
-        if isinstance(encoder, BERTEncoder):
-            cls = encoder.read(tokens, segments, valid_lens, CLS)[0]  # (B, C)
-        else:  # d2l's
-            cls = encoder(tokens, segments, valid_lens)[:, 0, :]
-        return self.classifier(cls)
+        return self.classifier(read_cls(self.bert.encoder, *inputs))
+
+
+def read_cls(encoder, tokens, segments, valid_lens):
+    """The vectors of `<cls>`, `(B, C)`, from an encoder of this library or of d2l."""
+    if isinstance(encoder, BERTEncoder):
+        return encoder.read(tokens, segments, valid_lens, CLS)[0]
+    return encoder(tokens, segments, valid_lens)[:, 0, :]

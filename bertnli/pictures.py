@@ -1,15 +1,17 @@
-"""Plain numbers in, a picture out: curves, confusion, lengths, labels, attention, speed, reliability.
+"""Plain numbers in, a picture out: curves, confusion, lengths, labels, attention, words, speed, reliability.
 
 Nothing here knows a net, a file of data or MXNet, and nothing touches pyplot's global state: each function
 returns a `Picture`, a matplotlib figure that Jupyter shows as a cell's last expression and that carries one
-sentence about itself (`picture.alt`) for those who cannot see it. One style for the lecture hall: large
-type, the colours of Okabe and Ito, and never a difference told by colour alone.
+sentence about itself (`picture.alt`) for those who cannot see it. What is made of words, and what must appear
+at once, is a `Page` of HTML instead (`show_…`). One style for the lecture hall: large type, the colours of
+Okabe and Ito, and never a difference told by colour alone.
 
-Legend: N classes, H heads, T tokens, K positions that look (T of them, or fewer).
+Legend: N classes, H heads, T tokens, K positions that look (T of them, or fewer), n points.
 """
 
 import base64
 import contextlib
+import html
 import importlib
 import inspect
 import io
@@ -23,6 +25,8 @@ from collections.abc import Mapping
 
 import matplotlib.style
 import numpy
+import PIL.Image
+import PIL.PngImagePlugin
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
@@ -30,16 +34,21 @@ from .errors import SettingsError
 
 __all__ = [
     'LiveCurves',
+    'Page',
     'Picture',
     'plot_attention',
     'plot_confusion',
     'plot_history',
     'plot_labels',
     'plot_lengths',
+    'plot_points',
     'plot_probabilities',
     'plot_ratios',
     'plot_reliability',
     'save',
+    'show_attention',
+    'show_probabilities',
+    'show_saliency',
     'show_source',
 ]
 
@@ -109,14 +118,38 @@ class Picture(Figure):
 
     def png(self):
         """The picture as the bytes of a PNG file, with `alt` as its description."""
-        file = io.BytesIO()
+        drawn, file = io.BytesIO(), io.BytesIO()
         with _style():
-            self.savefig(file, format='png', metadata={'Description': self.alt})
+            self.savefig(drawn, format='png')
+        described = PIL.PngImagePlugin.PngInfo()
+        described.add_text('Description', self.alt)
+        # A palette makes a third of the bytes, and the eye misses nothing.
+        with PIL.Image.open(drawn) as image:
+            image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
         return file.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         image = base64.b64encode(self.png()).decode('ascii')
-        return {'image/png': image}, {'image/png': {'alt': self.alt}}
+        # subtle: notebooks and their exports read no description from a PNG or its metadata, but all of them
+        # show HTML before PNG; the PNG stays for what cannot show HTML.
+        page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}">'
+        return {'image/png': image, 'text/html': page}, {'image/png': {'alt': self.alt}}
+
+
+class Page:
+    """A small piece of HTML with one sentence about itself in `alt`; plain text shows the sentence."""
+
+    def __init__(self, content, alt):
+        self.alt = alt
+        # Ink and paper are set, too, for notebooks that are dark.
+        look = f'color: {INK}; background: white; padding: 0.6em; font-size: 16px; line-height: 1.4'
+        self.html = f'<div role="group" aria-label="{html.escape(alt)}" style="{look}">{content}</div>'
+
+    def _repr_html_(self):
+        return self.html
+
+    def __repr__(self):
+        return self.alt
 
 
 @contextlib.contextmanager
@@ -489,13 +522,7 @@ def plot_probabilities(probabilities, labels, *, title=None):
     >>> plot_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral']).alt
     'Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.'
     """
-    shares = _array('probabilities', probabilities, 1)
-    if len(shares) != len(labels) or shares.min() < 0 or shares.max() > 1 + 1e-6:
-        raise SettingsError(
-            'the probabilities do not fit the labels',
-            found=shares.tolist(),
-            allowed=f'{len(labels)} numbers in [0, 1]',
-        )
+    shares = _shares(probabilities, labels)
     picture = _picture(7.0, 0.9 + 0.55 * len(labels) + 0.35 * bool(title), title)
     axes = picture.subplots()
     best = int(shares.argmax())
@@ -509,9 +536,24 @@ def plot_probabilities(probabilities, labels, *, title=None):
     axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    shown = ', '.join(f'{label} {100 * share:.1f} %' for label, share in zip(labels, shares))
-    picture.alt = f'Probabilities: {shown}.'
+    picture.alt = _told_shares(shares, labels)
     return picture
+
+
+def _shares(probabilities, labels):
+    shares = _array('probabilities', probabilities, 1)
+    if len(shares) != len(labels) or shares.min() < 0 or shares.max() > 1 + 1e-6:
+        raise SettingsError(
+            'the probabilities do not fit the labels',
+            found=shares.tolist(),
+            allowed=f'{len(labels)} numbers in [0, 1]',
+        )
+    return shares
+
+
+def _told_shares(shares, labels):
+    shown = ', '.join(f'{label} {100 * share:.1f} %' for label, share in zip(labels, shares))
+    return f'Probabilities: {shown}.'
 
 
 def _fill(index):
@@ -520,6 +562,29 @@ def _fill(index):
 
 def _hatch(index):
     return _HATCHES[index % len(_HATCHES)]
+
+
+def show_probabilities(probabilities, labels, *, title=None):
+    """`plot_probabilities` as a `Page`: in a blink, for answers that follow a reader's typing.
+
+    >>> show_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral'])
+    Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.
+    """
+    shares = _shares(probabilities, labels)
+    best, rows = int(shares.argmax()), ''
+    for index, (label, share) in enumerate(zip(labels, shares)):
+        weight = 'bold' if index == best else 'normal'
+        bar = f'width: {100 * share:.1f}%; height: 1em; background: {_fill(index)}; outline: 1px solid {INK}'
+        rows += (
+            f'<tr style="font-weight: {weight}; background: white"><td>{html.escape(str(label))}</td>'
+            f'<td style="width: 20em"><div style="background: #F3F3F3"><div style="{bar}"></div></div></td>'
+            f'<td style="text-align: right">{100 * share:.1f} %</td></tr>'
+        )
+    return Page(_heading(title) + f'<table style="color: {INK}">{rows}</table>', _told_shares(shares, labels))
+
+
+def _heading(title):
+    return f'<p><strong>{html.escape(title)}</strong></p>' if title else ''
 
 
 # ------------------------------------------------------------------------------------------- the data
@@ -695,6 +760,133 @@ def _draw_attention(weights, heads, words, rows, title):
     # subtle: titles above labels on top find their height only while drawing; a first, empty one settles it.
     picture.draw_without_rendering()
     picture.alt = f'Attention of {many} over {len(words)} tokens; most: {most}.'
+    return picture
+
+
+def show_attention(weights, words, *, title=None):
+    """One head as a `Page`, a table: a row for the word that looks, dark and numbered where it looks.
+
+    `weights` `(T, T)` in [0, 1], `words` the T tokens. Numbers from 0.1 are written, the others are in the
+    cell's title. Raises `SettingsError` where the sizes do not fit.
+
+    >>> show_attention([[0.9, 0.1], [0.5, 0.5]], ['<cls>', 'hello'])
+    Attention of 1 head over 2 tokens; most: <cls> to <cls> 0.90.
+    """
+    weights = _array('the attention weights', weights, 2)
+    if weights.shape != (len(words), len(words)) or weights.min() < 0 or weights.max() > 1 + 1e-5:
+        raise SettingsError(
+            'the attention weights do not fit the words',
+            found=f'shape {weights.shape}, from {weights.min():g} to {weights.max():g}',
+            allowed=f'({len(words)}, {len(words)}) in [0, 1]',
+        )
+    names = [html.escape(word) for word in words]
+    upright = 'writing-mode: vertical-rl; transform: rotate(180deg); text-align: left'
+    head = ''.join(f'<th scope="col" style="{upright}">{name}</th>' for name in names)
+    body = ''
+    for name, row in zip(names, weights):
+        cells = ''.join(_attention_cell(name, other, weight) for other, weight in zip(names, row))
+        body += f'<tr style="background: white"><th scope="row">{name}</th>{cells}</tr>'
+    table = f'<table style="color: {INK}"><tr><td>this word looks at …</td>{head}</tr>{body}</table>'
+    row, column = numpy.unravel_index(weights.argmax(), weights.shape)
+    most = f'{words[row]} to {words[column]} {weights.max():.2f}'
+    alt = f'Attention of 1 head over {len(words)} tokens; most: {most}.'
+    return Page(_heading(title) + f'<div style="overflow-x: auto">{table}</div>', alt)
+
+
+def _attention_cell(name, other, weight):
+    ink = 'white' if weight > 0.6 else INK
+    number = f'{weight:.1f}'.lstrip('0') if weight >= 0.1 else ''
+    look = f'background: {_pale(BLUE, weight)}; color: {ink}; text-align: center; padding: 2px 4px'
+    return f'<td title="{name} to {other}: {weight:.3f}" style="{look}">{number}</td>'
+
+
+def _pale(colour, share):
+    """A colour between white (0) and itself (1).
+
+    >>> _pale('#0072B2', 0), _pale('#0072B2', 1)
+    ('#ffffff', '#0072b2')
+    """
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return '#' + ''.join(f'{round(255 + (part - 255) * min(1.0, share)):02x}' for part in parts)
+
+
+def show_saliency(words, values, *, title=None):
+    """Which words speak for an answer, which against it? A `Page`: the sentences with a number at each word.
+
+    `values` `(T,)`, of any size and sign, for the T `words`; a line ends after each `<sep>`. Words that speak
+    for the answer stand on a solid line and a blue ground, those against it on a dashed line and an orange
+    one; the stronger, the bolder. Raises `SettingsError` unless there is one finite number a word.
+
+    >>> show_saliency(['no', 'dog', 'runs'], [-0.8, 0.1, 0.3], title='entailment')
+    Saliency of 3 words: most for it runs +0.30, most against it no -0.80.
+    """
+    values = _array('the saliencies', values, 1)
+    if len(values) != len(words) or not numpy.isfinite(values).all():
+        raise SettingsError(
+            'the saliencies do not fit the words',
+            found=f'{len(values)} values, {numpy.isfinite(values).sum()} of them finite',
+            allowed=f'{len(words)} finite numbers',
+        )
+    largest = max(abs(values).max(), 1e-12)
+    told = []
+    for name, place, sign in (('for', values.argmax(), 1), ('against', values.argmin(), -1)):
+        if sign * values[place] > 0:
+            told.append(f'most {name} it {words[place]} {values[place]:+.2f}')
+    alt = f'Saliency of {len(words)} words: {", ".join(told) or "nothing counts"}.'
+    key = '<p style="font-size: 13px">solid line: speaks for it; dashed line: speaks against it</p>'
+    spans = [_salient_word(word, value, value / largest) for word, value in zip(words, values)]
+    lines = ''.join(span + '<br>' * (word == '<sep>') for word, span in zip(words, spans))
+    return Page(_heading(title) + f'<div>{lines}</div>{key}', alt)
+
+
+def _salient_word(word, value, strength):
+    """One word; `strength` is its value over the largest in size."""
+    ground, line, kind = (SKY, BLUE, 'solid') if value >= 0 else (ORANGE, VERMILION, 'dashed')
+    size = abs(strength)
+    look = (
+        'display: inline-block; text-align: center; margin: 2px; padding: 0 5px; '
+        f'background: {_pale(ground, 0.7 * size)}; font-weight: {400 + 100 * round(4 * size)}; '
+        f'border-bottom: {1 + round(3 * size)}px {kind} {line if size >= 0.05 else FAINT}'
+    )
+    name = html.escape(word)
+    number = f'<span style="font-size: 12px; font-weight: 400">{value:+.2f}</span>'
+    return f'<span title="{name}: {value:+.4f}" style="{look}">{name}<br>{number}</span> '
+
+
+@_style()
+def plot_points(points, kinds, labels, *, title=None, axes_names=('first direction', 'second direction')):
+    """Do the labels lie apart? Points of a plane, each label with a colour and a shape of its own.
+
+    `points` `(n, 2)`, `kinds` `(n,)` are numbers of `labels`. The large marks are the means. Raises
+    `SettingsError` where the sizes do not fit.
+
+    >>> plot_points([[0, 0], [2, 0], [1, 5]], [0, 0, 1], ['yes', 'no']).alt
+    '3 points of a plane, with the means: yes (1.0, 0.0), no (1.0, 5.0).'
+    """
+    points, kinds = _array('the points', points, 2), _array('the kinds', kinds, 1)
+    fits = points.shape == (len(kinds), 2) and numpy.isfinite(points).all()
+    if not fits or not numpy.isin(kinds, range(len(labels))).all():
+        raise SettingsError(
+            'the points do not fit the labels',
+            found=f'points {points.shape}, kinds {sorted(set(kinds.tolist()))[:5]} for {len(kinds)}',
+            allowed=f'{len(kinds)} finite pairs of numbers, kinds from 0 to {len(labels) - 1}',
+        )
+    picture = _picture(7.6, 6.0 + 0.4 * bool(title), title)
+    axes, means = picture.subplots(), []
+    for index, label in enumerate(labels):
+        mine = points[kinds == index]
+        if not len(mine):
+            continue
+        look = {'color': _fill(index), 'marker': 'os^'[index % 3], 'edgecolors': INK}
+        axes.scatter(*mine.T, s=34, linewidths=0.5, alpha=0.65, label=label, **look)
+        means.append((label, mine.mean(axis=0), look))
+    for _, mean, look in means:
+        axes.scatter(*mean, s=260, linewidths=2.5, zorder=3, **look)
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    axes.grid()
+    picture.legend(loc='outside lower center', ncols=len(labels), frameon=False)
+    told = ', '.join(f'{label} ({mean[0]:.1f}, {mean[1]:.1f})' for label, mean, _ in means)
+    picture.alt = f'{len(points):,} points of a plane, with the means: {told}.'
     return picture
 
 

@@ -15,7 +15,16 @@ from .runtime import autograd, np, npx
 from .text import LABELS, SentencePair
 from .tokens import require_special, words
 
-__all__ = ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli']
+__all__ = [
+    'Guess',
+    'Prediction',
+    'fill_mask',
+    'pair_table',
+    'predict_pairs',
+    'predict_snli',
+    'rows_of_table',
+    'sentence_words',
+]
 
 _WINDOW = 16  # batches that are read ahead
 
@@ -67,30 +76,39 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
         window = list(itertools.islice(pairs, _WINDOW * batch_size))
         if not window:
             return
-        table = _pair_table(window, vocab, seen).shortened(max_len)
-        yield from _predict_table(net, table, require_special(vocab), batch_size, device)
+        table = pair_table(window, vocab, seen).shortened(max_len)
+        probabilities = rows_of_table(
+            lambda inputs: npx.softmax(net(inputs)), table, require_special(vocab), batch_size, device
+        )
+        for row in probabilities.tolist():
+            yield Prediction(LABELS[row.index(max(row))], tuple(row))
         seen += len(window)
 
 
-def _predict_table(net, table, special, batch_size, device):
-    """Predictions for the pairs of a table, worked on in batches of similar length."""
+def rows_of_table(function, table, special, batch_size, device):
+    """What `function` makes of each pair of a table, `(n, k)`, worked on in batches of similar length.
+
+    `function` takes `(tokens, segments, valid_lens)` of B pairs and returns an array `(B, k)`.
+    """
     order = onp.argsort(table.valid_lens, kind='stable')
     waiting = []
     with autograd.predict_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
-            waiting.append((rows, npx.softmax(net(inputs))))
-    probabilities = onp.empty((len(order), len(LABELS)), 'float32')
-    for rows, scores in waiting:
-        probabilities[rows] = scores.asnumpy()
-    for row in probabilities.tolist():
-        yield Prediction(LABELS[row.index(max(row))], tuple(row))
+            waiting.append((rows, function(inputs)))
+    result = onp.empty((len(order), waiting[0][1].shape[1]), 'float32')
+    for rows, answers in waiting:
+        result[rows] = answers.asnumpy()
+    return result
 
 
-def _pair_table(pairs, vocab, seen):
-    """The numbers of all words of some pairs, without padding; `seen` pairs came before them."""
-    sentences = [_words(sentence) for pair in pairs for sentence in pair[:2]]
+def pair_table(pairs, vocab, seen=0):
+    """The numbers of all words of some `SentencePair`s, a `PairTable`; `seen` pairs came before them.
+
+    Raises `DataError` if a sentence has no words, or is none.
+    """
+    sentences = [sentence_words(sentence) for pair in pairs for sentence in pair[:2]]
     for number, tokens in enumerate(sentences):
         if not tokens:
             raise DataError(
@@ -108,7 +126,7 @@ def _pair_table(pairs, vocab, seen):
     return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))
 
 
-def _words(sentence):
+def sentence_words(sentence):
     """A raw sentence split as SNLI's files are; a list of words only lower-cased."""
     if isinstance(sentence, str):
         return words(sentence)
@@ -140,9 +158,9 @@ def fill_mask(bert, vocab, sentence, top=5):
         )
     # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
     parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
-    tokens = _words(parts[0])
+    tokens = sentence_words(parts[0])
     for part in parts[1:]:
-        tokens += ['<mask>', *_words(part)]
+        tokens += ['<mask>', *sentence_words(part)]
     tokens, segments = get_tokens_and_segments(tokens)
     gaps = [i for i, word in enumerate(tokens) if word == '<mask>']
     if not gaps:

@@ -6,6 +6,7 @@ words that depend on trained weights; its text may differ from machine to machin
 """
 
 import ast
+import html
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(
     path for path in (ROOT / 'notebooks').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts
 )
+LESSONS = [path for path in NOTEBOOKS if path.parent.name == 'notebooks']
 LINES, WORDS = 15, 6  # the most lines of a cell; the least words of prose for a line of code
 SECONDS = 900  # for one cell, on a machine that is busy elsewhere
 FOLDERS = 'bin content data etc home media mnt opt private root srv tmp Users usr var work'
@@ -65,13 +67,14 @@ def code_cells(notebook):
 
 
 def texts(output):
-    """All that an output says in words: plain text, HTML, and the description of its picture."""
+    """All that an output says in words: plain text, HTML (without its pictures), and their description."""
     if output.output_type == 'stream':
         return [output.text]
     if output.output_type == 'error':
         return output.traceback
     alt = output.metadata.get('image/png', {}).get('alt', '')
-    return [output.data.get('text/plain', ''), output.data.get('text/html', ''), alt]
+    page = re.sub(r'base64,[^"]*', 'base64,', output.data.get('text/html', ''))
+    return [output.data.get('text/plain', ''), page, alt]
 
 
 def masked(output):
@@ -110,10 +113,46 @@ def fresh(path, tmp_path_factory):
     return execute(path, tmp_path_factory.mktemp('elsewhere'))
 
 
-def test_there_is_a_chapter_with_solutions():
-    found = {str(path.relative_to(ROOT / 'notebooks')) for path in NOTEBOOKS}
-    chapter = 'natural-language-inference-bert.ipynb'
-    assert {chapter, f'solutions/{chapter}'} <= found
+def prose_of(notebook):
+    return '\n'.join(cell.source for cell in notebook.cells if cell.cell_type == 'markdown')
+
+
+def test_there_is_the_chapter_and_each_notebook_has_solutions():
+    names = {path.name for path in LESSONS}
+    assert 'natural-language-inference-bert.ipynb' in names
+    assert {path.name for path in NOTEBOOKS if path.parent.name == 'solutions'} == names
+
+
+@pytest.mark.parametrize('lesson', LESSONS, ids=lambda path: path.stem)
+def test_a_notebook_is_broken_on_purpose_and_ends_with_three_to_five_exercises(lesson):
+    prose = prose_of(nbformat.read(lesson, as_version=4))
+    assert re.search(r'^## .*Break it on purpose$', prose, flags=re.MULTILINE)
+    exercises = re.findall(r'^(\d)\. ', prose.split('## Exercises')[1], flags=re.MULTILINE)
+    assert exercises == [str(number + 1) for number in range(len(exercises))]
+    assert 3 <= len(exercises) <= 5
+
+
+def test_the_solutions_answer_each_exercise():
+    for lesson in LESSONS:
+        asked = prose_of(nbformat.read(lesson, as_version=4)).split('## Exercises')[1]
+        solved = prose_of(nbformat.read(lesson.parent / 'solutions' / lesson.name, as_version=4))
+        numbers = r'^(?:## )?(\d)\. '
+        found = re.findall(numbers, solved, flags=re.MULTILINE)
+        assert found == re.findall(numbers, asked, flags=re.MULTILINE), lesson.stem
+
+
+def test_each_link_leads_to_a_file():
+    for path in NOTEBOOKS:
+        targets = re.findall(r'\]\(([^)#:]+)\)', prose_of(nbformat.read(path, as_version=4)))
+        assert [target for target in targets if not (path.parent / target).is_file()] == [], path.stem
+
+
+def test_the_readme_and_the_first_notebook_list_all_notebooks_in_one_order():
+    first = prose_of(nbformat.read(ROOT / 'notebooks' / '00-start-here.ipynb', as_version=4))
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    listed = re.findall(r'\| \[`[\w-]+`\]\(([\w-]+\.ipynb)\)', first)
+    assert sorted(listed) == sorted(path.name for path in LESSONS)
+    assert re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+\.ipynb)\)', readme) == listed
 
 
 def test_a_notebook_is_valid_and_names_the_common_kernel(committed):
@@ -147,8 +186,11 @@ def test_each_picture_has_a_description(committed):
     for cell in code_cells(committed):
         for output in cell.outputs:
             images = [kind for kind in output.get('data', {}) if kind.startswith('image/')]
-            assert all(len(output.metadata.get(kind, {}).get('alt', '')) > 20 for kind in images)
-    prose = '\n'.join(cell.source for cell in committed.cells if cell.cell_type == 'markdown')
+            alts = [output.metadata.get(kind, {}).get('alt', '') for kind in images]
+            assert all(len(alt) > 20 for alt in alts)
+            # The HTML is what notebooks and their exports show.
+            assert all(f'<img alt="{html.escape(alt)}"' in output.data['text/html'] for alt in alts)
+    prose = prose_of(committed)
     assert not re.search(r'!\[\s*\]\(|<img(?![^>]*\balt=)', prose)
 
 

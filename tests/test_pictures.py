@@ -1,6 +1,7 @@
 """Pictures: right numbers drawn, legible, told by more than colour, described, and nobody's state touched."""
 
 import base64
+import html.parser
 import io
 import math
 import subprocess
@@ -23,10 +24,14 @@ from bertnli.pictures import (
     plot_history,
     plot_labels,
     plot_lengths,
+    plot_points,
     plot_probabilities,
     plot_ratios,
     plot_reliability,
     save,
+    show_attention,
+    show_probabilities,
+    show_saliency,
 )
 
 LABELS = ['entailment', 'contradiction', 'neutral']
@@ -57,8 +62,15 @@ PICTURES = {
     'probabilities': lambda: plot_probabilities([0.9, 0.04, 0.06], LABELS),
     'attention': lambda: plot_attention(ATTENTION, WORDS),
     'attention of <cls>': lambda: plot_attention(ATTENTION[:, :1], WORDS, head=1),
+    'points': lambda: plot_points([[0, 0], [2, 0], [1, 5], [2, 2]], [0, 0, 1, 2], LABELS, title='vectors'),
     'ratios': lambda: plot_ratios([('training', 12.5), ('start', 0.5)]),
     'reliability': lambda: plot_reliability([0.95, 0.85, 0.5], [1, 0, 1]),
+}
+
+PAGES = {
+    'probabilities': lambda: show_probabilities([0.9, 0.04, 0.06], LABELS, title='A <b>'),
+    'attention': lambda: show_attention(ATTENTION[0], WORDS, title='A <b>'),
+    'saliency': lambda: show_saliency(WORDS, numpy.linspace(-1, 1, len(WORDS)), title='A <b>'),
 }
 
 
@@ -75,6 +87,22 @@ def shown(picture):
     return [text.get_text() for text in texts(picture)]
 
 
+def elements(page):
+    """(tag, attributes) of every element, from a parser that knows HTML."""
+    found, parser = [], html.parser.HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
+    parser.feed(page)
+    return found
+
+
+def words_of(page):
+    """What a page says, without its tags."""
+    found, parser = [], html.parser.HTMLParser()
+    parser.handle_data = found.append
+    parser.feed(page.html)
+    return [text.strip() for text in found if text.strip()]
+
+
 def description(png):
     with Image.open(io.BytesIO(png)) as image:
         assert image.size[0] > 400
@@ -85,6 +113,7 @@ def test_every_picture_is_a_png_with_one_sentence_about_itself(picture):
     assert picture.alt.endswith('.')
     assert picture.alt.count('. ') == 0
     data, metadata = picture._repr_mimebundle_()  # what Jupyter asks for
+    assert elements(data['text/html'])[0][1]['alt'] == picture.alt
     assert metadata['image/png']['alt'] == picture.alt
     assert description(base64.b64decode(data['image/png'])) == picture.alt
 
@@ -304,6 +333,46 @@ def test_attention_of_few_positions_names_its_rows():
     assert len(picture.axes[0].get_xticklabels()) == len(WORDS)
 
 
+def test_points_have_a_shape_for_each_label_and_show_the_means():
+    drawn = plot_points([[0, 0], [2, 0], [1, 5]], [0, 0, 1], ['yes', 'no']).axes[0].collections
+    *clouds, first, second = drawn
+    assert len({cloud.get_paths()[0].vertices.tobytes() for cloud in clouds}) == 2
+    assert first.get_offsets().tolist() == [[1, 0]]
+    assert second.get_offsets().tolist() == [[1, 5]]
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_a_page_says_in_plain_text_and_to_a_screen_reader_what_it_shows(name):
+    page = PAGES[name]()
+    assert repr(page) == page.alt == elements(page._repr_html_())[0][1]['aria-label']
+    assert 'A <b>' in words_of(page)  # what a reader typed is text, never a tag
+    assert not {'b', 'cls', 'sep'} & {tag for tag, _ in elements(page.html)}
+
+
+def test_words_speak_for_and_against_by_line_weight_and_number_not_by_colour_alone():
+    page = show_saliency(['dog', 'no', 'a'], [0.5, -1.0, 0.0])
+    assert words_of(page)[:6] == ['dog', '+0.50', 'no', '-1.00', 'a', '+0.00']
+    spans = [attributes['style'] for tag, attributes in elements(page.html) if 'title' in attributes]
+    assert [('solid' in style, 'dashed' in style) for style in spans[:2]] == [(True, False), (False, True)]
+    assert ['font-weight: 600' in spans[0], 'font-weight: 800' in spans[1]] == [True, True]
+
+
+def test_nothing_salient_is_said_and_drawn():
+    assert show_saliency(['a', 'b'], [0, 0]).alt == 'Saliency of 2 words: nothing counts.'
+
+
+def test_an_attention_page_numbers_what_counts_and_titles_the_rest():
+    page = show_attention([[0.95, 0.05], [0.5, 0.5]], ['<cls>', 'dog'])
+    titles = [attributes['title'] for _, attributes in elements(page.html) if 'title' in attributes]
+    assert titles == [
+        '<cls> to <cls>: 0.950',
+        '<cls> to dog: 0.050',
+        'dog to <cls>: 0.500',
+        'dog to dog: 0.500',
+    ]
+    assert words_of(page)[3:] == ['<cls>', '.9', 'dog', '.5', '.5'] or '.5' in words_of(page)
+
+
 def test_ratios_start_at_one_and_the_slower_is_hatched():
     faster, slower = plot_ratios([('a', 4.0), ('b', 0.5)]).axes[0].patches
     assert (faster.get_x(), faster.get_width(), faster.get_hatch()) == (1, 3, None)
@@ -344,6 +413,13 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_attention(ATTENTION, WORDS, head=3),
         lambda: plot_attention(ATTENTION, WORDS, rows=['one']),
         lambda: plot_attention([], []),
+        lambda: plot_points([[0, 0]], [3], LABELS),
+        lambda: plot_points([[0, 0, 0]], [1], LABELS),
+        lambda: plot_points([[0, math.nan]], [1], LABELS),
+        lambda: show_probabilities([0.5], LABELS),
+        lambda: show_attention(ATTENTION[0], WORDS[1:]),
+        lambda: show_saliency(['a'], [1, 2]),
+        lambda: show_saliency(['a'], [math.inf]),
         lambda: plot_ratios([]),
         lambda: plot_ratios([('nothing', 0)]),
         lambda: plot_reliability([], []),
