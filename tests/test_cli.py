@@ -415,7 +415,10 @@ def test_a_mistake_in_python_is_told_with_its_four_parts(name):
     assert None not in (error.where, error.found, error.allowed, error.remedy)
 
 
-@pytest.mark.parametrize('args', [['demo', '--limit', '0'], ['demo', '--steps', 'x'], ['fly'], ['bench', '--rounds', 'x']])
+MISSPELT = [['demo', '--limit', '0'], ['demo', '--steps', 'x'], ['fly'], ['bench', '--rounds', 'x']]
+
+
+@pytest.mark.parametrize('args', MISSPELT)
 def test_a_misspelt_command_line_is_told_by_its_usage(args):
     result = run(*args)
     assert result.exit_code == 2
