@@ -41,6 +41,7 @@ _PUBLIC = {
         'Mistake',
         'Report',
         'evaluate',
+        'evaluate_pretraining',
         'expected_calibration_error',
         'hypothesis_only_baseline',
         'overlap_baseline',

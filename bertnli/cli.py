@@ -180,7 +180,7 @@ def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, 
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
 @_options('data', 'devices', 'limit', 'out', 'quiet')
 def evaluate(model, split, as_json, data, devices, limit, out, quiet):
-    """Judge a fine-tuned model: accuracy, per class, confusion, calibration.
+    """Judge a fine-tuned model: accuracy, per class, confusion, calibration; or a pretrained one's guesses.
 
     \b
     Example:   bertnli evaluate --model runs/demo/nli --split test --json
@@ -194,6 +194,8 @@ def evaluate(model, split, as_json, data, devices, limit, out, quiet):
         limit=limit,
         progress=not (quiet or as_json),
     )
+    if isinstance(judged, dict):  # of a pretrained model
+        judged = '\n'.join(f'{name:13} {value:.6g}' for name, value in judged.items())
     click.echo(json.dumps(metrics) if as_json else str(judged))
 
 

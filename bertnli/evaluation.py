@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import html
 import importlib
+import math
 from typing import NamedTuple
 
 import numpy
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .devices import split_batch_multi_inputs
 from .errors import SettingsError
+from .metrics import Tally, correct
 from .runtime import autograd, npx
 from .text import LABELS
 
@@ -24,6 +26,7 @@ __all__ = [
     'Mistake',
     'Report',
     'evaluate',
+    'evaluate_pretraining',
     'expected_calibration_error',
     'hypothesis_only_baseline',
     'overlap_baseline',
@@ -280,6 +283,41 @@ def evaluate(net, data_iter, devices=None, progress=False):
     probabilities, true = (numpy.concatenate(arrays) for arrays in zip(*answers))  # (n, N), (n,)
     rows = _rows(order, len(true))
     return Report.from_probabilities(true[rows], probabilities[rows])
+
+
+def evaluate_pretraining(net, data_iter, progress=False):
+    """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
+
+    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`, so
+    set that to compare two networks on the same ones. `mlm_accuracy` is the share of the masked words that
+    are guessed first, `perplexity` the exponential of their mean loss (of a vocabulary's words: networks with
+    other vocabularies are not compared by it), `nsp_accuracy` the share of the pairs. Raises `SettingsError`
+    for an iterator without batches.
+    """
+    device, tally = next(iter(net.collect_params().values())).list_ctx()[0], Tally()
+    total = len(data_iter) if hasattr(data_iter, '__len__') else None
+    with autograd.pause(train_mode=False):
+        for batch in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):
+            arrays = [array.as_in_ctx(device) for array in batch]
+            tokens, segments, valid_lens, positions, weights, words, is_next = arrays
+            _, scores, nsp_scores = net(tokens, segments, valid_lens, positions)  # (B, P, V), (B, 2)
+            found = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
+            tally.add(
+                loss=-(npx.pick(npx.log_softmax(scores), words) * weights).sum(),
+                found=(found * weights).sum(),
+                words=weights.sum(),
+                next=correct(nsp_scores, is_next),
+                pairs=len(tokens),
+            )
+    if not tally['pairs']:
+        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
+    return {
+        'mlm_accuracy': tally.mean('found', 'words'),
+        'perplexity': math.exp(tally.mean('loss', 'words')),
+        'nsp_accuracy': tally.mean('next', 'pairs'),
+        'words': int(tally['words']),
+        'pairs': tally['pairs'],
+    }
 
 
 def _read(arrays):

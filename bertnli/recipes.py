@@ -17,7 +17,7 @@ from .checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint
 from .datasets import SNLIBERTDataset, WikiTextDataset
 from .devices import try_all_gpus
 from .errors import DataError, SettingsError
-from .evaluation import evaluate, hypothesis_only_baseline
+from .evaluation import evaluate, evaluate_pretraining, hypothesis_only_baseline
 from .files import data_dir, download_extract
 from .finetuning import train_nli
 from .model import BERTClassifier, BERTModel
@@ -278,16 +278,24 @@ def _words_of_pairs(data, min_freq, limit):
 
 
 def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
-    """Judge a fine-tuned model folder on a split; returns `(report, metrics)`, the metrics also in `out`."""
+    """Judge a model folder on a split; returns `(report, metrics)`, the metrics also in `out`.
+
+    A fine-tuned model answers SNLI, and its report is a `Report`. A pretrained one reads WikiText-2 (its
+    `valid` split for `dev`), and the report is the dictionary of `evaluate_pretraining`.
+    """
     start = time.perf_counter()
     devices = devices or try_all_gpus()
     if out:
         _check_room(out)
-    loaded = load_checkpoint(folder, devices, kind='nli')
-    judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
+    loaded = load_checkpoint(folder, devices)
+    if loaded.kind == 'nli':
+        judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
+        numbers = judged.as_dict()
+    else:
+        judged = numbers = _judge_pretraining(loaded, split, data, progress)
     metrics = {
         'split': split,
-        **judged.as_dict(),
+        **numbers,
         'model': str(folder),
         'seconds': time.perf_counter() - start,
         **_setting(devices, None, data),
@@ -302,6 +310,15 @@ def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True)
     dataset = SNLIBERTDataset.from_folder(folder, split, max_len, vocab, limit=limit)
     batches = Batches(dataset, min(256, len(dataset)), shuffle=False)
     return evaluate(net, batches, devices, progress=progress)
+
+
+def _judge_pretraining(loaded, split, data, progress):
+    folder = download_extract('wikitext-2', data_dir=data)
+    split = 'valid' if split == 'dev' else split
+    # The chapter's 128 tokens, whatever the model was trained with: all models meet the same text.
+    dataset = WikiTextDataset.from_folder(folder, 128, split=split, vocab=loaded.vocab)
+    batches = Batches(dataset, min(64, len(dataset)), seed=0)
+    return evaluate_pretraining(loaded.net, batches, progress=progress)
 
 
 def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say=print):

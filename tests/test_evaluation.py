@@ -8,15 +8,17 @@ import pytest
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import random_weights
 
 from bertnli import evaluation
 from bertnli.batches import Batches
-from bertnli.datasets import SNLIBERTDataset
+from bertnli.datasets import SNLIBERTDataset, WikiTextDataset
 from bertnli.devices import cpu_devices
 from bertnli.errors import SettingsError
 from bertnli.evaluation import (
     Report,
     evaluate,
+    evaluate_pretraining,
     expected_calibration_error,
     hypothesis_only_baseline,
     overlap_baseline,
@@ -339,3 +341,33 @@ def test_baselines_on_real_pairs_find_what_the_literature_reports(real_data):
     train, test = read_snli(folder, split='train', limit=20000), read_snli(folder, split='test')
     assert 0.56 < hypothesis_only_baseline(train, test) < 0.66
     assert 0.45 < overlap_baseline(train, test) < 0.55
+
+
+# ------------------------------------------------------------------------------------------- pretraining
+
+
+def test_a_pretraining_is_judged_word_by_word_as_numpy_does():
+    text = [['a dog runs', 'the dog is fast'], ['a cat sleeps', 'it is tired', 'it is old']] * 7
+    dataset = WikiTextDataset(text, 16, min_freq=1)
+    net = random_weights(BERTModel(len(dataset.vocab), 8, 6, 2, 1, 0.0), seed=1)
+    batches = Batches(dataset, 5, seed=3)
+    found = evaluate_pretraining(net, batches)
+    losses, hits, next_hits = [], [], []
+    batches.epoch = 0
+    for *inputs, weights, words, is_next in batches:
+        _, scores, nsp = (y if y is None else y.asnumpy() for y in net(*inputs))
+        probabilities = numpy.exp(scores) / numpy.exp(scores).sum(-1, keepdims=True)
+        for i, j in zip(*numpy.nonzero(weights.asnumpy())):
+            word = int(words[i, j])
+            losses.append(-math.log(probabilities[i, j, word]))
+            hits.append(probabilities[i, j].argmax() == word)
+        next_hits += (nsp.argmax(-1) == is_next.asnumpy()).tolist()
+    assert found['perplexity'] == pytest.approx(math.exp(numpy.mean(losses)), rel=1e-5)
+    assert found['mlm_accuracy'] == pytest.approx(numpy.mean(hits))
+    assert found['nsp_accuracy'] == pytest.approx(numpy.mean(next_hits))
+    assert (found['words'], found['pairs']) == (len(losses), len(dataset))
+
+
+def test_a_pretraining_is_not_judged_on_nothing():
+    with pytest.raises(SettingsError, match='nothing to evaluate'):
+        evaluate_pretraining(random_weights(BERTModel(9, 8, 6, 2, 1, 0.0)), iter([]))
