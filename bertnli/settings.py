@@ -211,10 +211,10 @@ PRESETS = {
     'demo': Preset(
         ModelSettings(dropout=0.0),
         PretrainSettings(
-            batch_size=128, max_len=64, learning_rate=2e-3, warmup=0.05, decay=True, num_steps=2000
+            batch_size=128, max_len=64, learning_rate=2e-3, warmup=0.05, decay=True, num_steps=1700
         ),
         FinetuneSettings(
-            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.05, decay=True, num_epochs=14
+            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.05, decay=True, num_epochs=12
         ),
     ),
 }

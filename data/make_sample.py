@@ -76,17 +76,15 @@ NUMBERS = ('two', 'three', 'four', 'some', 'no')
 # Adjectives of one row exclude each other (but for the parents above); of two rows they may meet.
 PEOPLE_ADJECTIVES = (
     ('old', 'young'),
-    ('wet', 'dry'),
     ('happy', 'sad'),
 )
 ANIMAL_ADJECTIVES = (
     ('old', 'young'),
-    ('wet', 'dry'),
     ('big', 'small', 'tiny'),
     ('black', 'white', 'brown'),
 )
 # word -> its row
-DIMENSION = {word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES[2:] for word in row}
+DIMENSION = {word: row for row in PEOPLE_ADJECTIVES + ANIMAL_ADJECTIVES for word in row}
 COLOURS = ('red', 'blue', 'green', 'crimson')
 
 POSTURES = ('sit', 'stand', 'walk', 'run', 'sleep')  # one at a time
@@ -126,7 +124,7 @@ LONG = (
     'A man who owns a hat , a coat , a scarf , a car , a bus , a truck , a dog , a cat , a horse , '
     'a puppy , a kitten , a pony , a pear , a plum , an apple and , as the old king said to the '
     'young queen in the field on the street to the store , two black dogs , three white cats and four '
-    'brown horses , but no animal that is big and no vehicle that is dry , '
+    'brown horses , but no animal that is big and no vehicle that is red , '
 )
 # Written by hand: hypothesis, then a premise for each label. What real data also holds: sentences
 # far longer than the rest, words seen once or never, contractions that Treebank words split.
@@ -211,7 +209,7 @@ def third_person(verb):
 
 
 def subject_words(scene):
-    """Scene(nouns=('dog',), adjective='wet') -> ['a', 'wet', 'dog']"""
+    """Scene(nouns=('dog',), adjective='old') -> ['an', 'old', 'dog']"""
     if scene.number:
         return [scene.number, *scene.adjective.split(), PLURAL[scene.nouns[0]]]
     words = [*scene.adjective.split(), scene.nouns[0]]
@@ -337,7 +335,7 @@ def relate_number(p, h):
 
 
 def relate_adjective(p, h):
-    """A tiny dog is small and not big; a puppy is young; a wet dog may be old."""
+    """A tiny dog is small and not big; a puppy is young; a big dog may be old."""
     if not h.adjective or p.adjective == h.adjective:
         return ENTAILMENT
     if h.adjective in ('old', 'young') and set(p.nouns) <= YOUNG_ANIMALS:
@@ -468,7 +466,7 @@ def judge(p, h):
     if h.partner:
         return relate_roles(p, h)
     if len(p.nouns) > 1 and h.adjective:
-        return None  # in "a wet dog or a cat", is the cat wet?
+        return None  # in "an old dog or a cat", is the cat old?
     reason, verdict = '', ENTAILMENT
     for slot, (relate, said) in RELATIONS.items():
         if said(p) == said(h):
@@ -559,7 +557,7 @@ SLOTS = {  # slots that a premise may change, and how often they are tried
 
 
 def draw_action(dice):
-    """Such as "A wet dog runs in the park ." """
+    """Such as "An old dog runs in the park ." """
     person = dice.chance(0.6)
     scene = Scene(
         nouns=(dice.pick(PEOPLE if person else ANIMALS),),
@@ -577,7 +575,7 @@ def draw_action(dice):
 
 
 def draw_thing(dice):
-    """Such as "A wet man washes a red car ." """
+    """Such as "An old man washes a red car ." """
     things, verbs, colours = (words.split() for words in THINGS[dice.pick(list(THINGS))])
     scene = Scene(
         nouns=(dice.pick(PEOPLE),),
@@ -599,7 +597,7 @@ def draw_roles(dice):
 
 
 def draw_number(dice):
-    """Such as "Two wet dogs run in the park ." """
+    """Such as "Two old dogs run in the park ." """
     person = dice.chance(0.5)
     nouns = [noun for noun in (PEOPLE if person else ANIMALS) if noun in PLURAL]
     scene = Scene(
