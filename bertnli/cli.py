@@ -66,6 +66,7 @@ def _options(*names):
         'resume': click.option(
             '--resume', is_flag=True, help='Go on where the same training was interrupted or killed.'
         ),
+        'half': click.option('--half', is_flag=True, help='Save the weights in 16 bits.'),
         'quiet': click.option('--quiet', is_flag=True, help='No progress bars.'),
     }
     return lambda command: functools.reduce(lambda f, name: known[name](f), reversed(names), command)
@@ -119,8 +120,8 @@ def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, qui
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'resume', 'quiet')
-def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'resume', 'half', 'quiet')
+def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume, half, quiet):
     """Pretrain a BERT on WikiText-2: masked words and next sentences.
 
     \b
@@ -136,6 +137,7 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume,
         limit=limit,
         progress=not quiet,
         resume=resume,
+        half=half,
     )
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
@@ -148,8 +150,8 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume,
     metavar='DIR|NAME|none',
     help='A pretrained model, or none to start without.',
 )
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'resume', 'quiet')
-def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, resume, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'resume', 'half', 'quiet')
+def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, resume, half, quiet):
     """Fine-tune a pretrained BERT on SNLI and keep the epoch that is best on dev.
 
     \b
@@ -168,6 +170,7 @@ def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, 
         limit=limit,
         progress=not quiet,
         resume=resume,
+        half=half,
     )
     click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}; the model is in {out}')
 

@@ -129,10 +129,11 @@ def _begin(out, kind, run, resume, devices):
     return keep, start, None
 
 
-def _finish(out, keep, net, vocab, settings, metrics, setting):
+def _finish(out, keep, net, vocab, settings, metrics, setting, half):
     """Save the model and its numbers; then no state is needed any more."""
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
-    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes={**notes, 'run': keep.run})
+    notes_of_run = {**notes, 'run': keep.run}
+    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes_of_run, half=half)
     write_json(Path(out, 'metrics.json'), {**notes, **setting})
     keep.clear()
 
@@ -144,12 +145,24 @@ def _metrics_of(ended):
     }
 
 
-def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, progress=True, resume=False):
+def pretrain(
+    out,
+    *,
+    data=None,
+    chosen,
+    devices=None,
+    limit=None,
+    on_log=None,
+    progress=True,
+    resume=False,
+    half=False,
+):
     """Pretrain a new BERT and save it in `out`; returns `(bert, vocab, metrics)`.
 
     `chosen` is a `Preset`: its model and its pretraining are used. Every weight is a function of the seed.
     `resume` goes on where this job was killed or interrupted in `out` (`on_log` receives the records from
-    there on), and repeats none that has ended. Raises `CheckpointError` if settings or data are others.
+    there on), and repeats none that has ended; `half` saves the weights in 16 bits. Raises `CheckpointError`
+    if settings or data are others.
     """
     devices = devices or try_all_gpus()
     settings = chosen.pretrain
@@ -181,7 +194,7 @@ def pretrain(out, *, data=None, chosen, devices=None, limit=None, on_log=None, p
         'pretrain_steps': settings.num_steps,
         'vocabulary': len(vocab),
     }
-    _finish(out, keep, bert, vocab, settings, metrics, _setting(devices, settings.seed, data))
+    _finish(out, keep, bert, vocab, settings, metrics, _setting(devices, settings.seed, data), half)
     return bert, vocab, metrics
 
 
@@ -215,11 +228,12 @@ def finetune(
     on_log=None,
     progress=True,
     resume=False,
+    half=False,
 ):
     """Fine-tune `bert` on SNLI, save the epoch that is best on dev in `out`; returns `(net, metrics)`.
 
     `bert` None starts from nothing, with the words of the training pairs as vocabulary (`vocab` is ignored).
-    `resume` is that of `pretrain`; give it the same `bert` again.
+    `resume` and `half` are those of `pretrain`; give `resume` the same `bert` again.
     """
     devices = devices or try_all_gpus()
     settings = chosen.finetune
@@ -267,7 +281,7 @@ def finetune(
         'finetune_seconds': result.seconds,
         'train_pairs': len(loaded.train_iter.dataset),
     }
-    _finish(out, keep, net, vocab, settings, metrics, _setting(devices, settings.seed, data))
+    _finish(out, keep, net, vocab, settings, metrics, _setting(devices, settings.seed, data), half)
     return net, metrics
 
 
