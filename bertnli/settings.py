@@ -183,7 +183,7 @@ PRESETS = {
     # What the models that come with the library were trained with: both texts, and a feed-forward layer of
     # BERT's proportions.
     'tuned': Preset(
-        ModelSettings(ffn_num_hiddens=512, dropout=0.05),
+        ModelSettings(ffn_num_hiddens=512, dropout=0.05, max_len=512),
         PretrainSettings(
             max_len=64,
             learning_rate=2e-3,
@@ -197,12 +197,12 @@ PRESETS = {
         ),
         FinetuneSettings(
             batch_size=128,
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             warmup=0.06,
             decay=True,
             weight_decay=0.01,
             clip=1.0,
-            num_epochs=4,
+            num_epochs=6,
             dropout=0.1,
         ),
     ),

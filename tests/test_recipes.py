@@ -200,6 +200,21 @@ def test_evaluating_writes_its_numbers_where_it_is_told(demos, tmp_path):
     assert {'accuracy', 'n', 'split', 'confusion', 'seconds', 'versions', 'data', 'model'} <= set(metrics)
 
 
+def test_a_pretrained_model_is_judged_by_the_gaps_it_fills(demos, tmp_path):
+    judged, metrics = recipes.evaluate_folder(demos[0][0] / 'bert', 'dev', out=tmp_path, progress=False)
+    assert strict(tmp_path / 'metrics.json') == metrics
+    assert judged.items() <= metrics.items()
+    assert 1 < judged['perplexity'] < 2 * len(load_checkpoint(demos[0][0] / 'bert').vocab)
+    assert judged['words'] > judged['pairs'] > 100
+
+
+def test_half_precision_reaches_the_folder(tmp_path):
+    saved = [recipes.pretrain(tmp_path / str(h), chosen=tiny(), half=h, progress=False) for h in (0, 1)]
+    sizes = [next((tmp_path / str(h)).glob('weights-*')).stat().st_size for h in (0, 1)]
+    assert saved[0][2]['mlm_loss'] == saved[1][2]['mlm_loss']
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_a_corpus_is_described_by_counts_that_add_up(tmp_path):
     found = recipes.describe(limit=200, out=tmp_path)
     assert strict(tmp_path / 'metrics.json') == json.loads(json.dumps(found))
