@@ -9,7 +9,7 @@ import re
 from .errors import SettingsError
 from .runtime import mx
 
-__all__ = ['cpu_devices', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus']
+__all__ = ['cpu_devices', 'devices_of', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus']
 
 
 def try_all_gpus():
@@ -21,6 +21,11 @@ def try_all_gpus():
     True
     """
     return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
+
+
+def devices_of(net):
+    """The devices that hold a network's weights."""
+    return next(iter(net.collect_params().values())).list_ctx()
 
 
 def cpu_devices(count):

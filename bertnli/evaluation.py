@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy
 from tqdm.auto import tqdm
 
-from .devices import split_batch_multi_inputs
+from .devices import devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .metrics import Tally, correct
 from .runtime import autograd, npx
@@ -263,7 +263,7 @@ def evaluate(net, data_iter, devices=None, progress=False):
     not shuffle. `devices` are those that hold the network (None: all that do). Raises `SettingsError` for an
     iterator without batches, or answers that do not fit the labels.
     """
-    devices = devices or next(iter(net.collect_params().values())).list_ctx()
+    devices = devices or devices_of(net)
     # Batches of similar length come in another order than the data, and say in which.
     order = data_iter.order() if hasattr(data_iter, 'order') else None
     total = len(data_iter) if hasattr(data_iter, '__len__') else None
@@ -294,7 +294,7 @@ def evaluate_pretraining(net, data_iter, progress=False):
     other vocabularies are not compared by it), `nsp_accuracy` the share of the pairs. Raises `SettingsError`
     for an iterator without batches.
     """
-    device, tally = next(iter(net.collect_params().values())).list_ctx()[0], Tally()
+    device, tally = devices_of(net)[0], Tally()
     total = len(data_iter) if hasattr(data_iter, '__len__') else None
     with autograd.pause(train_mode=False):
         for batch in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):

@@ -4,7 +4,7 @@ Reading a number from MXNet waits for everything before it. A tally therefore ke
 arrays on their devices, and fetches them when a mean is asked for.
 """
 
-from .devices import split_batch_multi_inputs
+from .devices import devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .runtime import autograd
 
@@ -63,7 +63,7 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs):
 
     `data_iter` yields `(features, labels)`. Raises `SettingsError` if it yields nothing.
     """
-    devices = next(iter(net.collect_params().values())).list_ctx()
+    devices = devices_of(net)
     tally = Tally()
     for features, labels in data_iter:
         X_shards, y_shards = split_f(features, labels, devices)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from .devices import devices_of
 from .errors import DataError, SettingsError
 from .examples import PairTable, get_tokens_and_segments, join_pairs
 from .runtime import autograd, np, npx
@@ -69,7 +70,7 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones. Raises
     `DataError` with the pair's number, counted from 1, if a sentence has no words.
     """
-    device = (devices or next(iter(net.collect_params().values())).list_ctx())[0]
+    device = (devices or devices_of(net))[0]
     require_special(vocab)
     pairs, seen = iter(pairs), 0
     while True:
@@ -167,7 +168,7 @@ def fill_mask(bert, vocab, sentence, top=5):
         raise DataError(
             'the sentence has no gap', found=sentence, allowed='at least one <mask>', remedy='write <mask>'
         )
-    device = next(iter(bert.collect_params().values())).list_ctx()[0]
+    device = devices_of(bert)[0]
     inputs = [
         np.array(numbers, dtype='int32', ctx=device)
         for numbers in ([vocab[tokens]], [segments], [len(tokens)], [gaps])  # (1, T), (1, T), (1,), (1, P)

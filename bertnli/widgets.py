@@ -18,7 +18,6 @@ from .tokens import words
 
 __all__ = ['Playground', 'playground']
 
-SHIPPED = 'bert-nli-small'  # the model that comes with the library
 EXAMPLES = (
     ('A man sleeps in the park.', 'A person sleeps.'),
     ('A man sleeps in the park.', 'A man runs in the park.'),
@@ -30,7 +29,7 @@ EXAMPLES = (
 _SHOWN = 40  # tokens in a table of attention: more would not fit on a screen
 
 
-def playground(net=SHIPPED, vocab=None, *, max_len=128, examples=EXAMPLES):
+def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPLES):
     """Ask a network in a notebook, as the last expression of a cell; returns a `Playground`.
 
     `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one. `examples` are
