@@ -69,6 +69,7 @@ _PUBLIC = {
     'widgets': ['Playground', 'playground'],
     'bench': ['compare'],
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
+    'studies': [],  # tables of them
 }
 
 __getattr__, _, __all__ = _lazy.attach(__name__, submodules=_PUBLIC, submod_attrs=_PUBLIC)

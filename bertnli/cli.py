@@ -282,6 +282,37 @@ def bench(path, picture, rounds, scale, only, data):
 
 
 @main.command()
+@click.argument('name', metavar='NAME')
+@click.option('--test', is_flag=True, help='Judge on test too, when everything has been chosen.')
+@click.option('--json', 'path', metavar='FILE', help='Keep the table.')
+@_options('data', 'out', 'devices', 'quiet')
+def study(name, test, path, data, out, devices, quiet):
+    """Train and judge a whole table of models: ladder, seeds, sizes or baselines. Takes hours.
+
+    \b
+    Example:   bertnli study seeds --data DIR --json seeds.json
+    """
+    studies = library.studies.STUDIES
+    if name not in studies:
+        raise SettingsError(
+            'there is no such study',
+            where='bertnli study',
+            found=name,
+            allowed=', '.join(studies),
+            remedy='choose one of these names',
+        )
+    out, devices = out or 'runs/study', _devices(devices)
+    rows = studies[name](out, data, test=test, devices=devices, progress=not quiet)
+    for row in rows:
+        numbers = [f'{key} {row[key]:.4f}' for key in ('dev_accuracy', 'test_accuracy') if key in row]
+        click.echo(f'{row["name"]:30} {"  ".join(numbers)}')
+    if path:
+        library.checkpoints.write_json(
+            path, {'study': name, 'rows': rows, 'versions': library.runtime.report()}
+        )
+
+
+@main.command()
 def doctor():
     """What this machine has, what the library changed for MXNet, and whether it computes rightly.
 

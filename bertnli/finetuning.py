@@ -37,6 +37,7 @@ class FinetuneResult:
     train_accuracy: float
     examples_per_second: float
     seconds: float
+    history: list  # the records that `on_log` receives, also those before a `start`
 
 
 def _forward_backward(net, features, labels, loss, devices, split_f):
@@ -83,7 +84,7 @@ def train_ch13(
     check_steps(num_epochs)
     _count_batches(train_iter)
     devices = devices or try_all_gpus()
-    course = Course()
+    course = Course(on_log=on_log)
 
     def step(features, labels):
         losses, hits = _forward_backward(net, features, labels, loss, devices, split_f)
@@ -92,10 +93,9 @@ def train_ch13(
         return losses, hits, trainer.learning_rate
 
     for epoch in range(num_epochs):
-        means = _train_epoch(step, train_iter, epoch, num_epochs, course, on_log, progress)
+        means = _train_epoch(step, train_iter, epoch, num_epochs, course, progress)
         test_acc = evaluate_accuracy_gpus(net, test_iter, split_f)
-        if on_log:
-            on_log({'epoch': epoch + 1, **means, 'test_acc': test_acc})
+        course.log(epoch=epoch + 1, **means, test_acc=test_acc)
     print(f'loss {means["train_loss"]:.3f}, train acc {means["train_acc"]:.3f}, test acc {test_acc:.3f}')
     print(f'{course.clock.rate():.1f} examples/sec on {devices}')
 
@@ -129,7 +129,7 @@ def train_nli(
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     num_batches = _count_batches(train_iter)
     updater = Updater(trained_parameters(net), settings, num_batches * settings.num_epochs)
-    course = Course(updater, keep, start)
+    course = Course(updater, keep, start, on_log)
     if start:
         train_iter.skip(course.steps)
 
@@ -141,10 +141,9 @@ def train_nli(
     with course.running():
         # An epoch is over when its weights have been judged: only then does its last step end.
         for epoch in range(course.steps // num_batches, settings.num_epochs):
-            means = _train_epoch(step, train_iter, epoch, settings.num_epochs, course, on_log, progress)
+            means = _train_epoch(step, train_iter, epoch, settings.num_epochs, course, progress)
             dev_acc = evaluate_accuracy_gpus(net, dev_iter)
-            if on_log:
-                on_log({'epoch': epoch + 1, **means, 'dev_acc': dev_acc})
+            course.log(epoch=epoch + 1, **means, dev_acc=dev_acc)
             if dev_acc > course.best[0]:
                 course.best, course.best_weights = (dev_acc, epoch + 1), updater.weights()
             course.end_step(now=True)
@@ -156,6 +155,7 @@ def train_nli(
         train_accuracy=course.means['train_acc'],
         examples_per_second=course.clock.rate(),
         seconds=course.clock.seconds,
+        history=course.history,
     )
 
 
@@ -165,7 +165,7 @@ def _count_batches(train_iter):
     return len(train_iter)
 
 
-def _train_epoch(step, train_iter, epoch, num_epochs, course, on_log, progress):
+def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
     """The rest of a pass over the data; returns the mean loss and accuracy, and logs them at each fifth.
 
     All steps are ended here but the last one, which ends when the epoch's weights have been judged.
@@ -197,8 +197,8 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, on_log, progress):
                 }
                 check_finite('training loss', course.means['train_loss'], course.steps, rate, course.last)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
-                if on_log and i + 1 < num_batches:
-                    on_log({'epoch': epoch + (i + 1) / num_batches, **course.means})
+                if i + 1 < num_batches:
+                    course.log(epoch=epoch + (i + 1) / num_batches, **course.means)
             course.steps += 1
             if i + 1 < num_batches:
                 course.end_step()

@@ -28,12 +28,16 @@ _ROWS = 64
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult:
-    """How a pretraining ended: mean losses (nats) since the last log point, speed and duration."""
+    """How a pretraining ended: mean losses (nats) since the last log point, speed and duration.
+
+    `history` is the list of all records that `on_log` receives, also of those before a `start`.
+    """
 
     mlm_loss: float
     nsp_loss: float
     pairs_per_second: float
     seconds: float
+    history: list
 
 
 def train_bert(
@@ -68,7 +72,7 @@ def train_bert(
     check_steps(num_steps)
     devices = devices or try_all_gpus()
     updater = Updater(net.collect_params(), settings, num_steps)
-    course = Course(updater, keep, start)
+    course = Course(updater, keep, start, on_log)
     if start:
         train_iter.skip(course.steps)
     clock, todo = course.clock, range(course.steps, num_steps)
@@ -91,12 +95,13 @@ def train_bert(
                 for name, value in course.means.items():
                     check_finite(name, value, step, rate, course.last)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
-                if on_log:
-                    on_log({'step': step + 1, **course.means, 'learning_rate': rate})
+                course.log(step=step + 1, **course.means, learning_rate=rate)
                 course.tally = Tally()
             course.steps = step + 1
             course.end_step()
-    result = PretrainResult(**course.means, pairs_per_second=clock.rate(), seconds=clock.seconds)
+    result = PretrainResult(
+        **course.means, pairs_per_second=clock.rate(), seconds=clock.seconds, history=course.history
+    )
     print(f'MLM loss {result.mlm_loss:.3f}, NSP loss {result.nsp_loss:.3f}')
     print(f'{result.pairs_per_second:.1f} sentence pairs/sec on {devices}')
     return result

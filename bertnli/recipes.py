@@ -1,9 +1,9 @@
 """Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, and the demo of both.
 
-Each job reads its data, trains with checked settings, and leaves a folder with the model and a
-`metrics.json`. While it trains, its state is kept in the subfolder `training`, so that a job that was killed
-or interrupted goes on with `resume=True` and ends with the same bits. The parts are the library's public
-functions; nothing here computes.
+Each job reads its data, trains with checked settings, and leaves a folder with the model, a
+`metrics.json` with all that was logged, and its curves. While it trains, its state is kept in the subfolder
+`training`, so that a job that was killed or interrupted goes on with `resume=True` and ends with the same
+bits. The parts are the library's public functions; nothing here computes.
 """
 
 import dataclasses
@@ -129,12 +129,13 @@ def _begin(out, kind, run, resume, devices):
     return keep, start, None
 
 
-def _finish(out, keep, net, vocab, settings, metrics, setting, half):
-    """Save the model and its numbers; then no state is needed any more."""
+def _finish(out, keep, net, vocab, settings, metrics, history, setting, half):
+    """Save the model, its numbers and its curves; then no state is needed any more."""
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
     notes_of_run = {**notes, 'run': keep.run}
     save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes_of_run, half=half)
-    write_json(Path(out, 'metrics.json'), {**notes, **setting})
+    write_json(Path(out, 'metrics.json'), {**notes, **setting, 'history': history})
+    save(plot_history(history), Path(out, 'curves.png'))
     keep.clear()
 
 
@@ -194,7 +195,8 @@ def pretrain(
         'pretrain_steps': settings.num_steps,
         'vocabulary': len(vocab),
     }
-    _finish(out, keep, bert, vocab, settings, metrics, _setting(devices, settings.seed, data), half)
+    setting = _setting(devices, settings.seed, data)
+    _finish(out, keep, bert, vocab, settings, metrics, result.history, setting, half)
     return bert, vocab, metrics
 
 
@@ -281,7 +283,8 @@ def finetune(
         'finetune_seconds': result.seconds,
         'train_pairs': len(loaded.train_iter.dataset),
     }
-    _finish(out, keep, net, vocab, settings, metrics, _setting(devices, settings.seed, data), half)
+    setting = _setting(devices, settings.seed, data)
+    _finish(out, keep, net, vocab, settings, metrics, result.history, setting, half)
     return net, metrics
 
 

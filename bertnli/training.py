@@ -193,18 +193,25 @@ class Course:
 
     A loop counts `steps` and fills the rest: the `tally` since the last log point, the `means` of then, the
     `clock`, and in fine-tuning the `best` accuracy on dev, its epoch, and its weights. `start` is a `State`
-    to continue from. Random numbers are functions of seed and step, and need no place in it.
+    to continue from. Random numbers are functions of seed and step, and need no place in it. `log` hands a
+    record to `on_log` and adds it to the `history`, which also holds what was logged before `start`.
 
     At each end of a step `keep(steps, make_state, now)` is called, if there is one: `make_state()` is the
     `State`, and `now` says that it should be kept at once. `keep.last` is the step last kept, or None.
     """
 
-    def __init__(self, updater=None, keep=None, start=None):
+    def __init__(self, updater=None, keep=None, start=None, on_log=None):
         self.updater, self.keep, self._signals = updater, keep, []
         self.steps, self.tally, self.means, self.clock = 0, Tally(), {}, Clock()
+        self.history, self._on_log = [], on_log
         self.best, self.best_weights = (-1.0, 0), []
         if start:
             self._restore(*start)
+
+    def log(self, **record):
+        self.history.append(record)
+        if self._on_log:
+            self._on_log(record)
 
     def _state(self):
         arrays = self.updater.arrays()
@@ -216,6 +223,7 @@ class Course:
             'seconds': self.clock.elapsed(),
             'items': self.clock.items,
             'best': list(self.best),
+            'history': self.history,
         }
         return State(arrays, numbers)
 
@@ -223,7 +231,7 @@ class Course:
         self.updater.restore(arrays, numbers['steps'])
         self.steps, self.tally, self.means = numbers['steps'], Tally(numbers['tally']), numbers['means']
         self.clock.seconds, self.clock.items = numbers['seconds'], numbers['items']
-        self.best = tuple(numbers['best'])
+        self.best, self.history = tuple(numbers['best']), list(numbers['history'])
         self.best_weights = [arrays[f'best.{i}'] for i in range(sum(n.startswith('best.') for n in arrays))]
 
     @contextlib.contextmanager

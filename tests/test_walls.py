@@ -42,6 +42,7 @@ ROWS = {
     'pictures': '',
     'widgets': 'text tokens checkpoints prediction inside pictures',
     'recipes': 'everything above',
+    'studies': 'everything above',
     'bench': 'everything above',
     'launch': 'settings',
     'cli': 'everything above',

@@ -1,0 +1,160 @@
+"""Evidence: the same question asked of several trainings, for the tables of the README and the model cards.
+
+A study is a list of runs. Each run is a job of recipes.py in a folder of its own, goes on where it was
+interrupted, and is judged on dev; on test only when that is asked for, once everything has been chosen.
+"""
+
+import dataclasses
+import math
+import re
+import statistics
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from .evaluation import hypothesis_only_baseline, overlap_baseline
+from .files import download_extract, whole_file
+from .recipes import evaluate_folder, finetune, preset, pretrain, pretrained
+from .settings import changed
+from .text import read_snli
+
+__all__ = ['STUDIES', 'forecast']
+
+_ALL_PAIRS = 549_367  # labelled training pairs of the whole SNLI 1.0
+
+
+class Run(NamedTuple):
+    """A fine-tuning: of which BERT (a row of `_BERTS`, a name, or none), by which row of the presets."""
+
+    name: str
+    bert: str
+    preset: str = 'tuned'
+    seed: int = 0
+    limit: Optional[int] = None
+    capitals: bool = False  # whether words with capitals are unknown, as in the chapter's early edition
+
+
+# What a study pretrains for itself: a preset, and what is other than there.
+_BERTS = {
+    "the chapter's": ('chapter', {}),
+    'both texts': ('tuned', {'num_steps': 4000}),
+}
+
+_LADDER = [
+    Run("chapter's recipe as it was", "the chapter's", 'chapter', capitals=True),
+    Run("chapter's recipe, lower-cased", "the chapter's", 'chapter'),
+    Run('tuned, without pretraining', 'none'),
+    Run('tuned, with WikiText-2', "the chapter's"),
+    Run('tuned, with both texts', 'both texts'),
+    Run('tuned, twice as long', 'bert-wikitext2'),
+]
+
+
+def ladder(out, data=None, *, test=False, **options):
+    """One improvement after the other, on the same pairs: a list of rows."""
+    return [_answer(run, out, data, test, options) for run in _LADDER]
+
+
+def seeds(out, data=None, *, test=False, **options):
+    """Three fine-tunings that differ in nothing but the seed; rows, then their mean and deviation."""
+    runs = [Run(f'seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
+    rows = [_answer(run, out, data, test, options) for run in runs]
+    judged = [name for name in ('dev_accuracy', 'test_accuracy') if name in rows[0]]
+    found = {name: [row[name] for row in rows] for name in judged}
+    means = {name: statistics.mean(values) for name, values in found.items()}
+    spread = {f'{name}_deviation': statistics.stdev(values) for name, values in found.items()}
+    return [*rows, {'name': 'mean', **means, **spread}]
+
+
+def sizes(out, data=None, *, test=False, **options):
+    """Fine-tunings on 5 % to 100 % of the training pairs; rows, then a forecast for all of SNLI."""
+    count = len(read_snli(download_extract('SNLI', data_dir=data), split='train')[2])
+    limits = [count * percent // 100 for percent in (5, 10, 25, 50)]
+    runs = [Run(f'{limit:,} pairs', 'bert-wikitext2', limit=limit) for limit in limits]
+    # The last is the first of `seeds`: in the same folder it is not trained twice.
+    runs.append(Run('seed 0', 'bert-wikitext2'))
+    rows = [_answer(run, out, data, test, options) for run in runs]
+    points = [(row['train_pairs'], row['dev_accuracy']) for row in rows]
+    return [
+        *rows,
+        {'name': 'forecast', 'train_pairs': _ALL_PAIRS, 'dev_accuracy': forecast(points, _ALL_PAIRS)},
+    ]
+
+
+def baselines(out, data=None, *, test=False, **_):
+    """What a reader reaches who never sees the premise, or sees no words, only how many are shared."""
+    folder = download_extract('SNLI', data_dir=data)
+    splits = ['dev', 'test'] if test else ['dev']
+    train, judged = (
+        read_snli(folder, split='train'),
+        {split: read_snli(folder, split=split) for split in splits},
+    )
+    kinds = [('hypothesis only', hypothesis_only_baseline), ('shared words only', overlap_baseline)]
+    return [
+        {'name': name, **{f'{split}_accuracy': kind(train, pairs) for split, pairs in judged.items()}}
+        for name, kind in kinds
+    ]
+
+
+STUDIES = {'ladder': ladder, 'seeds': seeds, 'sizes': sizes, 'baselines': baselines}
+
+
+def forecast(points, count):
+    """The accuracy at `count` pairs if the error goes on falling as a power of the pairs (a straight line in
+    logarithms through `points`, pairs of a count and an accuracy; Hestness et al. 2017). It is a guess.
+
+    >>> round(forecast([(100, 0.5), (400, 0.75)], 1600), 3)
+    0.875
+    """
+    xs, ys = [math.log(n) for n, _ in points], [math.log(1 - accuracy) for _, accuracy in points]
+    x, y = statistics.mean(xs), statistics.mean(ys)
+    slope = sum((a - x) * (b - y) for a, b in zip(xs, ys)) / sum((a - x) ** 2 for a in xs)
+    return 1 - math.exp(y + slope * (math.log(count) - x))
+
+
+def _answer(run, out, data, test, options):
+    """Train a run to its end, judge it, and tell it as a row."""
+    folder = Path(out, re.sub(r'[^a-z0-9]+', '-', run.name.lower()).strip('-'))
+    bert, vocab = _bert(run.bert, out, data, options)
+    if run.capitals:
+        data = _without_capitals(Path(out, 'capitals-unknown'), data)
+    chosen = preset(run.preset)
+    chosen = dataclasses.replace(chosen, finetune=changed(chosen.finetune, seed=run.seed))
+    _, metrics = finetune(
+        folder, bert, vocab, data=data, chosen=chosen, limit=run.limit, resume=True, **options
+    )
+    row = {'name': run.name, **metrics}
+    for split in ['dev', 'test'] if test else ['dev']:
+        judged, _ = evaluate_folder(folder, split, data=data, progress=False)
+        row.update({f'{split}_accuracy': judged.accuracy, f'{split}_ece': judged.ece})
+    return row
+
+
+def _bert(name, out, data, options):
+    """A BERT that the study pretrains, or one that there is."""
+    if name not in _BERTS:
+        return pretrained(name, options.get('devices'))
+    row, others = _BERTS[name]
+    chosen = preset(row)
+    chosen = dataclasses.replace(chosen, pretrain=changed(chosen.pretrain, **others))
+    folder = Path(out, 'bert-' + re.sub(r'[^a-z0-9]+', '-', name))
+    return pretrain(folder, data=data, chosen=chosen, resume=True, **options)[:2]
+
+
+def _without_capitals(folder, data):
+    """A folder with SNLI as it is but for words with capitals, which are unknown.
+
+    To a vocabulary in lower case the chapter's early edition gave SNLI's words as they stand.
+    """
+    snli = download_extract('SNLI', data_dir=data)
+    for split in ('train', 'dev', 'test'):
+        path = folder / 'snli_1.0' / f'snli_1.0_{split}.txt'
+        if not path.exists():
+            with open(Path(snli, path.name), encoding='utf-8') as rows, whole_file(path) as file:
+                for number, row in enumerate(rows):
+                    label, first, second, rest = row.split('\t', 3)
+                    if number:  # below the names of the columns
+                        first, second = (
+                            re.sub(r'\S*[A-Z][^\s)]*', '<unk>', parse) for parse in (first, second)
+                        )
+                    file.write('\t'.join([label, first, second, rest]).encode())
+    return folder
