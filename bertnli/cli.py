@@ -287,7 +287,7 @@ def bench(path, picture, rounds, scale, only, data):
 @click.option('--json', 'path', metavar='FILE', help='Keep the table.')
 @_options('data', 'out', 'devices', 'quiet')
 def study(name, test, path, data, out, devices, quiet):
-    """Train and judge a whole table of models: ladder, seeds, sizes or baselines. Takes hours.
+    """Train and judge a whole table of models, in hours: pretraining, ladder, seeds, sizes, baselines.
 
     \b
     Example:   bertnli study seeds --data DIR --json seeds.json
@@ -304,7 +304,7 @@ def study(name, test, path, data, out, devices, quiet):
     out, devices = out or 'runs/study', _devices(devices)
     rows = studies[name](out, data, test=test, devices=devices, progress=not quiet)
     for row in rows:
-        numbers = [f'{key} {row[key]:.4f}' for key in ('dev_accuracy', 'test_accuracy') if key in row]
+        numbers = [f'{key} {row[key]:.4f}' for key in row if key.endswith(('accuracy', 'perplexity'))]
         click.echo(f'{row["name"]:30} {"  ".join(numbers)}')
     if path:
         library.checkpoints.write_json(

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .devices import devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .metrics import Tally, correct
-from .runtime import autograd, npx
+from .runtime import autograd, np, npx
 from .text import LABELS
 
 __all__ = [
@@ -285,14 +285,14 @@ def evaluate(net, data_iter, devices=None, progress=False):
     return Report.from_probabilities(true[rows], probabilities[rows])
 
 
-def evaluate_pretraining(net, data_iter, progress=False):
+def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
     `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`, so
     set that to compare two networks on the same ones. `mlm_accuracy` is the share of the masked words that
-    are guessed first, `perplexity` the exponential of their mean loss (of a vocabulary's words: networks with
-    other vocabularies are not compared by it), `nsp_accuracy` the share of the pairs. Raises `SettingsError`
-    for an iterator without batches.
+    are guessed first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs.
+    Of two vocabularies the smaller has it easier: `among` are the numbers of the words that count, such as
+    those that both know. Raises `SettingsError` for an iterator without batches.
     """
     device, tally = devices_of(net)[0], Tally()
     total = len(data_iter) if hasattr(data_iter, '__len__') else None
@@ -300,6 +300,9 @@ def evaluate_pretraining(net, data_iter, progress=False):
         for batch in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):
             arrays = [array.as_in_ctx(device) for array in batch]
             tokens, segments, valid_lens, positions, weights, words, is_next = arrays
+            if among is not None:
+                counted = numpy.isin(words.asnumpy(), among).astype('float32')
+                weights = weights * np.array(counted, ctx=device)
             _, scores, nsp_scores = net(tokens, segments, valid_lens, positions)  # (B, P, V), (B, 2)
             found = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
             tally.add(

@@ -30,7 +30,16 @@ from .states import Keeper, check_same_run
 from .text import LABELS, SentencePair, read_snli, read_wiki
 from .tokens import RESERVED, Vocab, tokenize
 
-__all__ = ['demo', 'describe', 'evaluate_folder', 'finetune', 'preset', 'pretrain', 'pretrained']
+__all__ = [
+    'demo',
+    'describe',
+    'evaluate_folder',
+    'finetune',
+    'judge_pretraining',
+    'preset',
+    'pretrain',
+    'pretrained',
+]
 
 
 def preset(name):
@@ -309,7 +318,7 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
         judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
         numbers = judged.as_dict()
     else:
-        judged = numbers = _judge_pretraining(loaded, split, data, progress)
+        judged = numbers = judge_pretraining(loaded.net, loaded.vocab, split, data, progress=progress)
     metrics = {
         'split': split,
         **numbers,
@@ -329,13 +338,14 @@ def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True)
     return evaluate(net, batches, devices, progress=progress)
 
 
-def _judge_pretraining(loaded, split, data, progress):
+def judge_pretraining(net, vocab, split, data, *, among=None, progress=True):
+    """What `evaluate_pretraining` finds on WikiText-2; every model meets the same text and the same gaps."""
     folder = download_extract('wikitext-2', data_dir=data)
     split = 'valid' if split == 'dev' else split
-    # The chapter's 128 tokens, whatever the model was trained with: all models meet the same text.
-    dataset = WikiTextDataset.from_folder(folder, 128, split=split, vocab=loaded.vocab)
+    # The chapter's 128 tokens, whatever the model was trained with.
+    dataset = WikiTextDataset.from_folder(folder, 128, split=split, vocab=vocab)
     batches = Batches(dataset, min(64, len(dataset)), seed=0)
-    return evaluate_pretraining(loaded.net, batches, progress=progress)
+    return evaluate_pretraining(net, batches, progress, among)
 
 
 def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say=print):

@@ -13,9 +13,10 @@ from typing import NamedTuple, Optional
 
 from .evaluation import hypothesis_only_baseline, overlap_baseline
 from .files import download_extract, whole_file
-from .recipes import evaluate_folder, finetune, preset, pretrain, pretrained
+from .recipes import evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
 from .settings import changed
 from .text import read_snli
+from .tokens import RESERVED
 
 __all__ = ['STUDIES', 'forecast']
 
@@ -52,6 +53,18 @@ _LADDER = [
 def ladder(out, data=None, *, test=False, **options):
     """One improvement after the other, on the same pairs: a list of rows."""
     return [_answer(run, out, data, test, options) for run in _LADDER]
+
+
+def pretraining(out, data=None, *, test=False, **options):
+    """The gaps of WikiText-2 that each BERT fills, among the words that all of them know: a list of rows."""
+    berts = {name: _bert(name, out, data, options) for name in [*_BERTS, 'bert-wikitext2']}
+    known = set.intersection(*(set(vocab.idx_to_token) for _, vocab in berts.values())) - {'<unk>', *RESERVED}
+    rows = []
+    for name, (bert, vocab) in berts.items():
+        among = [vocab[word] for word in sorted(known)]
+        found = judge_pretraining(bert, vocab, 'test' if test else 'dev', data, among=among, progress=False)
+        rows.append({'name': name, 'vocabulary': len(vocab), **found})
+    return rows
 
 
 def seeds(out, data=None, *, test=False, **options):
@@ -95,7 +108,13 @@ def baselines(out, data=None, *, test=False, **_):
     ]
 
 
-STUDIES = {'ladder': ladder, 'seeds': seeds, 'sizes': sizes, 'baselines': baselines}
+STUDIES = {
+    'pretraining': pretraining,
+    'ladder': ladder,
+    'seeds': seeds,
+    'sizes': sizes,
+    'baselines': baselines,
+}
 
 
 def forecast(points, count):

@@ -87,3 +87,11 @@ def test_baselines_need_no_training(data, tmp_path):
     rows = studies.baselines(tmp_path, data, test=True)
     assert [set(row) for row in rows] == [{'name', 'dev_accuracy', 'test_accuracy'}] * 2
     assert all(1 / len(LABELS) / 2 < row['dev_accuracy'] < 1 for row in rows)
+
+
+def test_pretrainings_are_compared_on_the_words_that_all_know(data, tmp_path):
+    rows = studies.pretraining(tmp_path, data, **QUIET)
+    assert [row['name'] for row in rows] == [*studies._BERTS, 'bert-wikitext2']
+    # The same gaps were counted for each, whatever its vocabulary.
+    assert len({row['words'] for row in rows}) == 1
+    assert len({row['vocabulary'] for row in rows}) > 1
