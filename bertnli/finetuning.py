@@ -116,7 +116,8 @@ def train_nli(
 
     Both iterators yield `((tokens, segments, valid_lens), labels)`. `on_log` receives records with `epoch`,
     `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Returns a `FinetuneResult`.
-    Only the encoder and the head are trained; the test split is never seen here.
+    Only the encoder and the head are trained; the test split is never seen here. With `patience` it ends
+    after so many epochs in a row that are not better.
 
     `keep` is offered the state after each step (`training.Course`); a `start` that it kept is continued, if
     `train_iter` is a `Batches`. Ctrl-C waits for the end of a step and leaves `net` as it is then.
@@ -141,6 +142,8 @@ def train_nli(
     with course.running():
         # An epoch is over when its weights have been judged: only then does its last step end.
         for epoch in range(course.steps // num_batches, settings.num_epochs):
+            if settings.patience and epoch - course.best[1] >= settings.patience:
+                break
             means = _train_epoch(step, train_iter, epoch, settings.num_epochs, course, progress)
             dev_acc = evaluate_accuracy_gpus(net, dev_iter)
             course.log(epoch=epoch + 1, **means, dev_acc=dev_acc)

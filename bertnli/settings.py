@@ -135,11 +135,14 @@ class FinetuneSettings(_TrainSettings):
 
     learning_rate: float = 1e-4
     num_epochs: int = 5
+    patience: Optional[int] = None  # stop after so many epochs in a row that are not better on dev
     dropout: Optional[float] = None  # another one than in pretraining
 
     def __post_init__(self):
         super().__post_init__()
         _check('num_epochs', self.num_epochs, int, 1)
+        if self.patience is not None:
+            _check('patience', self.patience, int, 1)
         if self.dropout is not None:
             _check('dropout', self.dropout, float, 0, 0.99)
 

@@ -317,3 +317,12 @@ def test_zero_epochs_and_empty_data_are_refused():
         train_nli(net, [], batches(3), SETTINGS)
     with pytest.raises(SettingsError, match='nothing to evaluate'):
         train_nli(net, batches(4), [], SETTINGS, progress=False)
+
+
+@pytest.mark.parametrize(('patience', 'epochs'), [(1, 3), (2, 5), (3, 6), (None, 6)])
+def test_it_ends_after_so_many_epochs_that_are_not_better(patience, epochs, monkeypatch):
+    scores = iter([0.4, 0.5, 0.6, 0.5, 0.6, 0.7] if patience != 1 else [0.4, 0.6, 0.6, 0.7])
+    monkeypatch.setattr('bertnli.finetuning.evaluate_accuracy_gpus', lambda *_: next(scores))
+    settings = changed(SETTINGS, num_epochs=6, patience=patience)
+    result = train_nli(small_net(), batches(5), 'dev split', settings, progress=False)
+    assert result.history[-1]['epoch'] == epochs
