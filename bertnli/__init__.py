@@ -61,6 +61,7 @@ _PUBLIC = {
         'plot_probabilities',
         'plot_ratios',
         'plot_reliability',
+        'plot_sizes',
         'show_attention',
         'show_probabilities',
         'show_saliency',

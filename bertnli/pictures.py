@@ -45,6 +45,7 @@ __all__ = [
     'plot_probabilities',
     'plot_ratios',
     'plot_reliability',
+    'plot_sizes',
     'save',
     'show_attention',
     'show_probabilities',
@@ -942,6 +943,45 @@ def plot_ratios(rows, *, title=None):
     axes.grid(axis='x')
     shown = ', '.join(f'{name} {ratio:.3g} times' for name, ratio in zip(names, ratios))
     picture.alt = f'Speed against 1: {shown}.'
+    return picture
+
+
+@_style()
+def plot_sizes(points, *, forecast=None, levels=(), title=None):
+    """What more data brings: accuracy over the number of training pairs, on an axis of doublings.
+
+    `points` are (pairs, accuracy) that were measured, `forecast` is one that was not: hollow, at the end of a
+    dotted line. `levels` are (accuracy, name) of other readers, as dashed lines. Raises `SettingsError`
+    for none, or a count that is not above 0.
+
+    >>> plot_sizes([(1000, 0.6), (2000, 0.65)], forecast=(4000, 0.69)).alt
+    'Accuracy over training pairs: 1,000 0.600, 2,000 0.650; forecast for 4,000 0.690.'
+    """
+    points = _array('the points', points, 2)
+    if points[:, 0].min() <= 0:
+        raise SettingsError('a count is not above 0', found=points[:, 0].tolist(), allowed='numbers above 0')
+    picture = _picture(8.0, 4.6, title)
+    axes = picture.subplots()
+    axes.set_xscale('log')
+    axes.plot(*points.T, 'o-', color=BLUE, markeredgecolor='white')
+    shown = [tuple(point) for point in points]
+    if forecast:
+        axes.plot(*zip(points[-1], forecast), 'o:', color=BLUE, markerfacecolor='white', zorder=1)
+        shown.append(tuple(forecast))
+    for count, accuracy in shown:
+        text = f'{accuracy:.3f}'
+        axes.annotate(text, (count, accuracy), (0, 9), textcoords='offset points', ha='center')
+    for level, name in levels:
+        axes.axhline(level, color=GREY, linestyle='--', linewidth=1.6, zorder=1)
+        axes.annotate(name, (points[0, 0], level), (0, 4), textcoords='offset points', color=GREY)
+    axes.set(xlabel='training pairs' + (' (hollow: forecast)' if forecast else ''), ylabel='accuracy')
+    axes.set_xticks([count for count, _ in shown], [f'{count:,.0f}' for count, _ in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.08, y=0.15)
+    axes.grid(axis='y')
+    told = [f'{count:,.0f} {accuracy:.3f}' for count, accuracy in shown]
+    picture.alt = f'Accuracy over training pairs: {", ".join(told[: len(points)])}'
+    picture.alt += f'; forecast for {told[-1]}.' if forecast else '.'
     return picture
 
 

@@ -21,7 +21,7 @@ from .evaluation import evaluate, evaluate_pretraining, hypothesis_only_baseline
 from .files import data_dir, download_extract
 from .finetuning import train_nli
 from .model import BERTClassifier, BERTModel
-from .pictures import plot_confusion, plot_history, save
+from .pictures import plot_confusion, plot_history, plot_reliability, save
 from .prediction import predict_pairs
 from .pretraining import train_bert
 from .runtime import gluon, init, mx, report
@@ -304,7 +304,8 @@ def _words_of_pairs(data, min_freq, limit):
 
 
 def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
-    """Judge a model folder on a split; returns `(report, metrics)`, the metrics also in `out`.
+    """Judge a model folder on a split; returns `(report, metrics)`, also in `out`, with pictures of
+    confusion and calibration.
 
     A fine-tuned model answers SNLI, and its report is a `Report`. A pretrained one reads WikiText-2 (its
     `valid` split for `dev`), and the report is the dictionary of `evaluate_pretraining`.
@@ -328,7 +329,16 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
     }
     if out:
         write_json(Path(out, 'metrics.json'), metrics)
+        if loaded.kind == 'nli':
+            _draw_report(judged, split, out)
     return judged, metrics
+
+
+def _draw_report(judged, split, out):
+    title, confidences = f'{split.capitalize()} split', judged.probabilities.max(axis=1)
+    save(plot_confusion(judged.confusion, LABELS, title=title), Path(out, 'confusion.png'))
+    right = judged.true == judged.predicted
+    save(plot_reliability(confidences, right, title=title), Path(out, 'reliability.png'))
 
 
 def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True):

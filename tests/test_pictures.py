@@ -28,6 +28,7 @@ from bertnli.pictures import (
     plot_probabilities,
     plot_ratios,
     plot_reliability,
+    plot_sizes,
     save,
     show_attention,
     show_probabilities,
@@ -63,6 +64,7 @@ PICTURES = {
     'attention': lambda: plot_attention(ATTENTION, WORDS),
     'attention of <cls>': lambda: plot_attention(ATTENTION[:, :1], WORDS, head=1),
     'points': lambda: plot_points([[0, 0], [2, 0], [1, 5], [2, 2]], [0, 0, 1, 2], LABELS, title='vectors'),
+    'sizes': lambda: plot_sizes([(10, 0.4), (20, 0.5)], forecast=(80, 0.7), levels=[(0.6, 'a baseline')]),
     'ratios': lambda: plot_ratios([('training', 12.5), ('start', 0.5)]),
     'reliability': lambda: plot_reliability([0.95, 0.85, 0.5], [1, 0, 1]),
 }
@@ -454,3 +456,13 @@ def test_only_png_files_are_written(tmp_path):
     with pytest.raises(SettingsError, match='PNG'):
         save(PICTURES['ratios'](), tmp_path / 'ratios.pdf')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forecast_is_hollow_and_dotted_so_that_nobody_takes_it_for_a_measurement():
+    axes = plot_sizes([(10, 0.4), (20, 0.5)], forecast=(80, 0.7)).axes[0]
+    measured, guessed = axes.get_lines()
+    assert measured.get_xydata().tolist() == [[10, 0.4], [20, 0.5]]
+    assert guessed.get_xydata().tolist() == [[20, 0.5], [80, 0.7]]
+    assert (guessed.get_markerfacecolor(), guessed.get_linestyle()) == ('white', ':')
+    with pytest.raises(SettingsError, match='not above 0'):
+        plot_sizes([(0, 0.5)])

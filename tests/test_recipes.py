@@ -192,12 +192,21 @@ def test_jobs_run_on_several_devices(tmp_path):
     assert metrics['vocabulary'] == len(vocab)
 
 
+def test_a_training_leaves_all_that_was_logged_and_its_curves(demos):
+    out = demos[0][0]
+    for name, last in (('bert', {'step': 3}), ('nli', {'epoch': 2})):
+        history = strict(out / name / 'metrics.json')['history']
+        assert last.items() <= history[-1].items()
+        assert (out / name / 'curves.png').stat().st_size > 1000
+
+
 def test_evaluating_writes_its_numbers_where_it_is_told(demos, tmp_path):
     out = demos[0][0]
     judged, metrics = recipes.evaluate_folder(out / 'nli', 'dev', out=tmp_path, limit=50, progress=False)
     assert judged.n == 50
     assert strict(tmp_path / 'metrics.json') == metrics
     assert {'accuracy', 'n', 'split', 'confusion', 'seconds', 'versions', 'data', 'model'} <= set(metrics)
+    assert {path.name for path in tmp_path.glob('*.png')} == {'confusion.png', 'reliability.png'}
 
 
 def test_a_pretrained_model_is_judged_by_the_gaps_it_fills(demos, tmp_path):
