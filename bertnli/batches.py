@@ -168,6 +168,7 @@ def load_data_snli(
     limit=None,
     strategy='longest',
     max_skipped=0.0,
+    word_dropout=0.0,
     seed=0,
     num_workers=None,
     progress=False,
@@ -177,8 +178,8 @@ def load_data_snli(
 
     Each batch is ((tokens, segments, valid_lens), labels): (B, T), (B, T), (B,) and (B,). Dev and
     test are not shuffled and take at most `batch_size` examples at once; `limit` restricts the
-    training pairs. `vocab` is the vocabulary of pretraining, `data_dir` what files.data_dir
-    accepts.
+    training pairs, `word_dropout` is the share of their words that is hidden in an epoch. `vocab` is the
+    vocabulary of pretraining, `data_dir` what files.data_dir accepts.
     """
     folder = download_extract('SNLI', data_dir=data_dir)
 
@@ -196,10 +197,10 @@ def load_data_snli(
             cache=cache,
         )
 
-    train_iter = Batches(load('train'), batch_size, seed=seed)
-    dev, test = load('dev'), load('test')
+    train, dev, test = load('train'), load('dev'), load('test')
+    train.word_dropout = word_dropout
     return SNLIBatches(
-        train_iter,
+        Batches(train, batch_size, seed=seed),
         Batches(dev, min(batch_size, len(dev)), shuffle=False),
         Batches(test, min(batch_size, len(test)), shuffle=False),
         vocab,

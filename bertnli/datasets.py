@@ -339,9 +339,17 @@ class SNLIBERTDataset(gluon.data.Dataset):
             np.array(row[2]),
         ), np.array(label)
 
+    word_dropout = 0.0
+
     def batch(self, rows, rng=None):
-        """NumPy arrays of some rows: ((token_ids, segments, valid_lens), labels)."""
+        """NumPy arrays of some rows: ((token_ids, segments, valid_lens), labels).
+
+        With `rng`, a share of `word_dropout` of the words is hidden behind `<mask>`.
+        """
         token_ids, segments, valid_lens = join_pairs(self.table, rows, self.special)
+        if self.word_dropout and rng is not None:
+            hidden = rng.random(token_ids.shape) < self.word_dropout
+            token_ids[hidden & ~onp.isin(token_ids, self.special)] = self.vocab['<mask>']
         labels = self.label_ids[rows].astype(onp.float32)
         return (token_ids, segments, valid_lens.astype(onp.float32)), labels
 

@@ -258,6 +258,7 @@ def finetune(
         vocab,
         data_dir=data,
         limit=limit,
+        word_dropout=settings.word_dropout,
         seed=settings.seed,
         progress=progress,
     )

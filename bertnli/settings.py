@@ -137,12 +137,14 @@ class FinetuneSettings(_TrainSettings):
     num_epochs: int = 5
     patience: Optional[int] = None  # stop after so many epochs in a row that are not better on dev
     dropout: Optional[float] = None  # another one than in pretraining
+    word_dropout: float = 0.0  # share of the words that are hidden, others in each epoch
 
     def __post_init__(self):
         super().__post_init__()
         _check('num_epochs', self.num_epochs, int, 1)
         if self.patience is not None:
             _check('patience', self.patience, int, 1)
+        _check('word_dropout', self.word_dropout, float, 0, 0.99)
         if self.dropout is not None:
             _check('dropout', self.dropout, float, 0, 0.99)
 

@@ -125,6 +125,23 @@ def test_a_batch_is_the_items_without_common_padding():
     assert dataset.lengths[rows].tolist() == valid_lens.tolist()
 
 
+def test_words_are_hidden_in_the_share_asked_for_and_never_special_ones():
+    vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
+    data = SNLIBERTDataset([['dog runs'] * 4000, ['runs'] * 4000, [0] * 4000], 8, vocab)
+    rows, rng = onp.arange(4000), onp.random.default_rng(1)
+    (whole, _, _), _ = data.batch(rows, rng)
+    data.word_dropout = 0.25
+    (same, _, _), _ = data.batch(rows)
+    (read, _, _), _ = data.batch(rows, rng)
+    assert (same == whole).all()
+    changed = read != whole
+    assert set(read[changed]) == {vocab['<mask>']}
+    assert set(whole[changed]) == {vocab['dog'], vocab['runs']}
+    assert changed.sum() / (3 * 4000) == pytest.approx(0.25, abs=0.02)
+    # The table is not written into: the next batch begins with all words again.
+    assert (data.batch(rows)[0][0] == whole).all()
+
+
 def test_the_ratio_strategy_reaches_the_inputs():
     longest, ratio = (SNLIBERTDataset(PAIRS, 8, VOCAB, strategy=s) for s in ('longest', 'ratio'))
     assert longest.table.lengths[0].tolist() == [3, 2]

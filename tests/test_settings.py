@@ -29,6 +29,8 @@ EDGES = [
     (FinetuneSettings, 'seed', [0, 2**40], [-1, 0.5, None]),
     (FinetuneSettings, 'num_epochs', [1], [0]),
     (FinetuneSettings, 'dropout', [None, 0, 0.5], [-0.1, 1, 'none']),
+    (FinetuneSettings, 'patience', [None, 1], [0, -1, 1.5]),
+    (FinetuneSettings, 'word_dropout', [0, 0.99], [-0.1, 1, None]),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
     (PretrainSettings, 'min_freq', [0], [-1]),
     (PretrainSettings, 'pair_text', [True, False], [0, 'yes', None]),
