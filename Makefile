@@ -6,16 +6,20 @@ VENV := .venv
 PYTHON :=
 ARGS :=
 MARKS := not (slow or network or gpu or browser)
+WHEELHOUSE := wheelhouse
 
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/installed
+# Where `make wheelhouse` has been, only itself still asks a package index.
+GATHERED := $(if $(filter wheelhouse,$(MAKECMDGOALS)),,$(wildcard $(WHEELHOUSE)))
+PIP := $(RUN) pip install $(if $(GATHERED),--no-index --find-links '$(GATHERED)')
 
-.PHONY: help demo test test-all notebook clean
+.PHONY: help demo test test-all test-browser notebook book slides wheelhouse clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target does; do \
-		printf '  make %-10s %s\n' "$$target" "$$does"; done
+		printf '  make %-12s %s\n' "$$target" "$$does"; done
 
 demo: $(INSTALLED)  ## pretrain, fine-tune and judge a small BERT on the embedded sample (about three minutes)
 	$(RUN) bertnli demo $(ARGS)
@@ -32,9 +36,27 @@ test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pyt
 		test "$$version" = "$$own" || \
 			$(MAKE) test VENV=".venv-$$version" PYTHON="$$python" </dev/null || exit 1; \
 	done
+	$(MAKE) test-browser MARKS=browser
+
+test-browser: MARKS := browser and not slow
+test-browser: $(INSTALLED)  ## notebooks in JupyterLab and headless Chromium; skipped where there is none
+	-$(PIP) --quiet --editable '.[browser]'
+	$(RUN) pytest tests/test_browser.py -m '$(MARKS)' $(ARGS)
 
 notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(RUN) jupyterlab notebooks/00-start-here.ipynb $(ARGS)
+
+book: $(INSTALLED)  ## all notebooks as linked pages that open from disk: build/book/index.html
+	$(PIP) --quiet --editable '.[pages]'
+	$(VENV)/bin/python notebooks/publish.py book build/book
+
+slides: $(INSTALLED)  ## the chapter as slides that open from disk: build/slides/index.html
+	$(PIP) --quiet --editable '.[pages]'
+	$(VENV)/bin/python notebooks/publish.py slides build/slides
+
+# subtle: what builds a package is no dependency of it, so hatchling and editables are named.
+wheelhouse: $(INSTALLED)  ## gather every wheel for this Python, so that a copy of this folder needs no network
+	$(RUN) pip wheel --quiet --wheel-dir '$(WHEELHOUSE)' '.[test,browser,pages]' pip 'hatchling>=1.18,<2' editables
 
 clean:  ## remove environments and caches (what you trained, in runs/, stays)
 	rm -rf .venv .venv-* build dist .hypothesis .pytest_cache .ruff_cache
@@ -45,6 +67,6 @@ $(INSTALLED): pyproject.toml
 	@found=$$(sh .ci/pythons $(PYTHON)) && python=$$(echo "$$found" | sed -n '1s/^[^ ]* //p') && \
 	echo "Installing into $(VENV) with $$python: a minute or two, about 1 GB on disk." && \
 	{ test -x $(VENV)/bin/python || "$$python" -m venv $(VENV); }
-	$(RUN) pip install --quiet --upgrade pip
-	$(RUN) pip install --editable '.[test]'
+	$(PIP) --quiet --upgrade pip
+	$(PIP) --editable '.[test]'
 	@touch $@

@@ -58,16 +58,21 @@ def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
     'longest' is the chapter's rule, one word after the other off the longer sentence (off the
     hypothesis where both are equal), in closed form. 'ratio' answers the chapter's exercise: both
     give in proportion to their lengths. A sentence with words keeps one if there is room for two.
+    A rule of your own is a function of two lengths and the room; it is asked once for each pair.
 
     >>> kept_lengths(10, 3, 8), kept_lengths(10, 3, 8, 'ratio')
     ((5, 3), (6, 2))
+    >>> kept_lengths(10, 3, 8, lambda premise, hypothesis, room: (min(premise, room - 1), 1))
+    (7, 1)
     """
+    if callable(strategy):
+        return _kept_by(strategy, premise_len, hypothesis_len, room)
     if strategy not in STRATEGIES:
         raise SettingsError(
             'there is no such way to shorten a pair',
             where='strategy',
             found=strategy,
-            allowed=', '.join(STRATEGIES),
+            allowed=f'{", ".join(STRATEGIES)}, or a function of two lengths and the room',
             remedy="the chapter's is 'longest'",
         )
     a, b = np.asarray(premise_len, np.int64), np.asarray(hypothesis_len, np.int64)
@@ -82,6 +87,29 @@ def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
         kept_a = np.where(a + b <= room, a, np.minimum(np.maximum(share, least_a), room - least_b))
         kept_b = np.where(a + b <= room, b, room - kept_a)
     return (kept_a, kept_b) if kept_a.ndim else (int(kept_a), int(kept_b))
+
+
+def _kept_by(rule, premise_len, hypothesis_len, room):
+    """What a reader's rule keeps, checked: never more words than there are, or than there is room for."""
+    lengths = np.stack(np.broadcast_arrays(premise_len, hypothesis_len), axis=-1)  # (…, 2)
+    all_kept = []
+    for pair in lengths.reshape(-1, 2).tolist():
+        kept = rule(*pair, room)
+        try:
+            fits = sum(kept) <= room and all(0 <= one <= most for one, most in zip(kept, pair))
+        except TypeError:
+            fits = False
+        if not fits or len(kept) != 2:
+            raise SettingsError(
+                'your rule keeps words that are not there, or that do not fit',
+                where=f'strategy, for {pair[0]} and {pair[1]} words and room for {room}',
+                found=kept,
+                allowed='two numbers: at most the words of each sentence, together at most the room',
+                remedy='return both lengths as they are where they fit together',
+            )
+        all_kept.append(kept)
+    kept = np.array(all_kept, dtype=np.int64).reshape(lengths.shape)
+    return (kept[..., 0], kept[..., 1]) if kept.ndim > 1 else tuple(kept.tolist())
 
 
 def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):

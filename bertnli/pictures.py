@@ -577,15 +577,16 @@ def show_probabilities(probabilities, labels, *, title=None):
         weight = 'bold' if index == best else 'normal'
         bar = f'width: {100 * share:.1f}%; height: 1em; background: {_fill(index)}; outline: 1px solid {INK}'
         rows += (
-            f'<tr style="font-weight: {weight}; background: white"><td>{html.escape(str(label))}</td>'
+            f'<tr style="font-weight: {weight}; background: white">'
+            f'<td style="padding-right: 0.8em">{html.escape(str(label))}</td>'
             f'<td style="width: 20em"><div style="background: #F3F3F3"><div style="{bar}"></div></div></td>'
-            f'<td style="text-align: right">{100 * share:.1f} %</td></tr>'
+            f'<td style="text-align: right; padding-left: 0.8em">{100 * share:.1f} %</td></tr>'
         )
     return Page(_heading(title) + f'<table style="color: {INK}">{rows}</table>', _told_shares(shares, labels))
 
 
 def _heading(title):
-    return f'<p><strong>{html.escape(title)}</strong></p>' if title else ''
+    return f'<p style="margin: 0 0 0.4em"><strong>{html.escape(title)}</strong></p>' if title else ''
 
 
 # ------------------------------------------------------------------------------------------- the data

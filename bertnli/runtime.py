@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
 
 import numpy
 
@@ -125,6 +126,20 @@ def _restore_names():
         _done['distutils'] = 'taken from setuptools'
 
 
+def _numpy_in_each_thread():
+    """NumPy's shapes and arrays for every thread; `npx.set_np()` is for the one that calls it.
+
+    JupyterLab answers widgets, the playground among them, in a thread of their own.
+    """
+
+    class Scope(threading.local):
+        def __init__(self):  # runs once in each thread that asks which arrays are meant
+            self.value = mx.util._NumpyArrayScope(True)
+            mx.util.set_np_shape(True)
+
+    mx.util._NumpyArrayScope._current = Scope()
+
+
 def _import_mxnet():
     try:
         return importlib.import_module('mxnet')
@@ -149,6 +164,7 @@ with _known_processor():
 np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
 nn = gluon.nn
 npx.set_np()
+_numpy_in_each_thread()
 
 
 def __getattr__(name):

@@ -70,6 +70,22 @@ def test_the_ratio_strategy_keeps_the_proportion(a, b, room):
         assert kept_a + kept_b == room
 
 
+@given(st.lists(st.tuples(LENGTHS, LENGTHS), min_size=1), st.integers(0, 30))
+def test_a_rule_of_the_readers_own_is_followed_for_numbers_and_for_arrays(pairs, room):
+    def like_ours(premise, hypothesis, room):
+        return kept_lengths(premise, hypothesis, room, 'ratio')
+
+    lengths = np.array(pairs).T
+    assert np.array_equal(kept_lengths(*lengths, room, like_ours), kept_lengths(*lengths, room, 'ratio'))
+    assert kept_lengths(*pairs[0], room, like_ours) == kept_lengths(*pairs[0], room, 'ratio')
+
+
+@pytest.mark.parametrize('kept', [(-1, 2), (6, 0), (3, 4), (5, 3), None, 7, (1, 2, 3)])
+def test_a_rule_that_keeps_what_is_not_there_or_does_not_fit_is_refused(kept):
+    with pytest.raises(SettingsError, match='for 5 and 3 words and room for 7'):
+        truncate_pair('abcde', 'xyz', 7, lambda premise, hypothesis, room: kept)
+
+
 @given(
     st.lists(st.tuples(LENGTHS, LENGTHS), min_size=1),
     st.integers(0, 40),

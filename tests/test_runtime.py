@@ -1,5 +1,6 @@
 """The door to MXNet: what it changes in a process, in what order, and how it says so."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -93,6 +94,18 @@ def test_large_arrays_stay_in_the_process(plain):
 
 def test_the_numpy_interface_is_on(plain):
     assert plain['is_np_array'] is True
+
+
+def test_a_new_thread_computes_as_the_main_thread_does():
+    layer = runtime.nn.Dense(2)
+    layer.initialize()
+    features = runtime.np.ones((1, 3))
+    here = layer(features).asnumpy()
+    with concurrent.futures.ThreadPoolExecutor(1) as elsewhere:
+        there = elsewhere.submit(lambda: layer(features).asnumpy()).result()
+        scalar = elsewhere.submit(lambda: runtime.np.ones(3).sum().shape).result()
+    assert numpy.array_equal(here, there)
+    assert scalar == ()
 
 
 def test_d2l_waits_until_somebody_asks(plain):

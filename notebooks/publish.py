@@ -1,0 +1,209 @@
+"""The notebooks as pages to read and to show: `python notebooks/publish.py book FOLDER`, or `slides FOLDER`.
+
+Every page opens from disk without a network: pictures and styles are inside it, formulas are MathML, links
+lead from page to page. Slides carry reveal.js, which the Python package sphinx-revealjs brings along. What
+both need: `pip install '.[pages]'`. Nothing is executed here; what is committed is what is shown.
+"""
+
+import functools
+import html
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from string import Template
+
+import nbformat
+from latex2mathml.converter import convert as mathml
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+HERE = Path(__file__).resolve().parent
+CHAPTER = 'natural-language-inference-bert'
+
+STYLE = """
+:root { color: #222; background: #fff; font: 18px/1.55 Georgia, 'DejaVu Serif', serif }
+body { max-width: 53rem; margin: 0 auto; padding: 1rem 1.2rem 4rem }
+nav, footer { font: 0.85rem/1.6 system-ui, sans-serif } nav a, footer a { margin-right: 1em }
+h1, h2, h3 { font-family: system-ui, sans-serif; line-height: 1.25; margin: 2em 0 0.6em }
+h1 { margin-top: 0.8em } a { color: #0b5cad } a.anchor-link { text-decoration: none; opacity: 0.3 }
+p, li { max-width: 44rem }
+pre, code { font: 0.75rem/1.5 'DejaVu Sans Mono', Menlo, Consolas, monospace }
+pre { padding: 0.6em 0.8em; margin: 0.5em 0; overflow-x: auto; white-space: pre }
+.input pre, .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
+.output_text pre { border-left: 3px solid #bbb }
+.output_html, .output_png { margin: 0.8em 0; overflow-x: auto }
+img { max-width: 100%; height: auto } table { border-collapse: collapse; font-size: 0.9rem }
+th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+math[display=block] { margin: 0.8em 0 }
+"""
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<nav>$links</nav>
+<main>
+$body
+</main>
+<footer>$links</footer>
+</body>
+</html>
+""")
+
+SLIDE_STYLE = """
+.reveal { font-size: 26px } .reveal .slides { text-align: left }
+.reveal .slides section { height: 100%; overflow-y: auto; box-sizing: border-box; padding: 10px 20px }
+.reveal h1 { font-size: 1.7em; text-transform: none } .reveal h2 { font-size: 1.35em; text-transform: none }
+.reveal h3 { font-size: 1.1em; text-transform: none } .reveal a.anchor-link { display: none }
+.reveal pre { width: 100%; font-size: 0.62em; box-shadow: none; margin: 0.4em 0; padding: 0.5em }
+.reveal pre { overflow-x: auto }
+.reveal .output_text pre { white-space: pre-wrap }
+.reveal .text_cell pre { font-size: 0.55em }
+.reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
+.reveal img { max-height: 470px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
+.reveal ul, .reveal ol { display: block }
+"""
+SLIDES = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<div class="reveal"><div class="slides">
+$body
+</div></div>
+<script>$script</script>
+<script>Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
+</body>
+</html>
+""")
+
+
+def reading_order():
+    """(name, what it is about) of each lesson, from the table in the README."""
+    readme = (HERE.parent / 'README.md').read_text(encoding='utf-8')
+    return re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+)\.ipynb\) \| (.+?) \|', readme)
+
+
+def with_formulas(prose):
+    """Markdown with MathML in the places of `$…$` and `$$…$$`; code stays as it is."""
+
+    def formula(match):
+        code, shown, inline = match.groups()
+        return code or mathml(shown or inline, display='block' if shown else 'inline')
+
+    return re.sub(r'(```.*?```|`[^`]*`)|\$\$(.+?)\$\$|\$([^$\n]+)\$', formula, prose, flags=re.DOTALL)
+
+
+@functools.lru_cache
+def exporter():
+    config = Config()
+    config.HTMLExporter.template_name = 'basic'
+    config.TemplateExporter.exclude_input_prompt = config.TemplateExporter.exclude_output_prompt = True
+    # Widgets need a kernel; the HTML beside them stands still, and its pictures have their description.
+    config.NbConvertBase.display_data_priority = ['text/html', 'image/png', 'text/plain']
+    return HTMLExporter(config=config)
+
+
+def body_of(cells):
+    """These cells as HTML, without a page around them."""
+    cells = [nbformat.from_dict(cell) for cell in cells]
+    for cell in cells:
+        if cell.cell_type == 'markdown':
+            cell.source = with_formulas(cell.source)
+    body, _ = exporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+    return re.sub(r'href="(?!https?:)([^"#:]+)\.ipynb', r'href="\1.html', body)
+
+
+def code_style():
+    return HtmlFormatter(style='default').get_style_defs('.highlight')
+
+
+def title_of(notebook):
+    return re.search(r'^# (.+)', notebook.cells[0].source, flags=re.MULTILINE).group(1)
+
+
+def book(folder):
+    """Every notebook and its solutions as pages that lead to each other; `index.html` is the first."""
+    lessons = reading_order()
+    names = [name for name, _ in lessons]
+    style, entries = STYLE + code_style(), []
+    (folder / 'solutions').mkdir(parents=True, exist_ok=True)
+    for place, (name, about) in enumerate(lessons):
+        notebook = nbformat.read(HERE / f'{name}.ipynb', as_version=4)
+        title = title_of(notebook)
+        near = [
+            ('index', 'Contents'),
+            *[(other, f'← {other}') for other in names[max(place - 1, 0) : place]],
+            *[(other, f'{other} →') for other in names[place + 1 : place + 2]],
+            (f'solutions/{name}', 'Solutions'),
+        ]
+        write(folder / f'{name}.html', title, style, near, body_of(notebook.cells))
+        solved = nbformat.read(HERE / 'solutions' / f'{name}.ipynb', as_version=4)
+        back = [('../index', 'Contents'), (f'../{name}', f'← {name}')]
+        write(folder / 'solutions' / f'{name}.html', title_of(solved), style, back, body_of(solved.cells))
+        entries.append(f'<li><p><a href="{name}.html">{html.escape(title)}</a><br>{html.escape(about)}</p>')
+    title = 'Natural language inference: fine-tuning BERT, in notebooks'
+    write(folder / 'index.html', title, style, [], f'<h1>{title}</h1><ol>{"".join(entries)}</ol>')
+    return folder / 'index.html'
+
+
+def write(path, title, style, near, body):
+    links = ' '.join(f'<a href="{target}.html">{text}</a>' for target, text in near)
+    page = PAGE.substitute(title=html.escape(title), style=style, links=links, body=body)
+    path.write_text(page, encoding='utf-8')
+
+
+def slides(folder):
+    """The chapter as one page of slides: each section goes right, each of its steps goes down."""
+    notebook = nbformat.read(HERE / f'{CHAPTER}.ipynb', as_version=4)
+    reveal = Path(importlib.util.find_spec('sphinx_revealjs').submodule_search_locations[0])
+    reveal = reveal / '_static' / 'revealjs' / 'dist'
+    parts = ['reveal.css', 'theme/white.css']
+    # The theme's own fonts would be fetched; those of the machine do.
+    looks = [re.sub(r'@import[^;]+;', '', (reveal / part).read_text(encoding='utf-8')) for part in parts]
+    page = SLIDES.substitute(
+        title=html.escape(title_of(notebook)),
+        style='\n'.join([*looks, code_style(), SLIDE_STYLE]),
+        body='\n'.join(
+            '<section>' + ''.join(f'<section>{body_of(step)}</section>' for step in section) + '</section>'
+            for section in sections(notebook.cells)
+        ),
+        script=(reveal / 'reveal.js').read_text(encoding='utf-8'),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'index.html').write_text(page, encoding='utf-8')
+    return folder / 'index.html'
+
+
+def sections(cells):
+    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it."""
+    found = []
+    for cell in cells:
+        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else [cell]:
+            if part.cell_type == 'markdown' and re.match('##? ', part.source):
+                found.append([])
+            if part.cell_type == 'markdown' or not found[-1]:
+                found[-1].append([])
+            found[-1][-1].append(part)
+    return found
+
+
+def split_at_titles(cell):
+    parts = re.split(r'^(?=##? )', cell.source, flags=re.MULTILINE)
+    return [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
+
+
+if __name__ == '__main__':
+    kinds = {'book': book, 'slides': slides}
+    if len(sys.argv) != 3 or sys.argv[1] not in kinds:
+        sys.exit(__doc__)
+    print(f'open {kinds[sys.argv[1]](Path(sys.argv[2]))}')
