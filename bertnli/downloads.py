@@ -84,6 +84,8 @@ def _attempt(url, part, sha256):
     """Go on with the part until the file is whole and right; or raise, and leave what the next may use."""
     with open(part, 'ab') as file:
         start = file.tell()
+        if start and checksum(part) == sha256:  # all had come, and then the connection broke
+            return
         wanted = {**_HEADERS, 'Range': f'bytes={start}-'} if start else _HEADERS
         with requests.get(url, headers=wanted, timeout=_TIMEOUTS, stream=True) as response:
             _check_answer(response, start, file)
@@ -124,6 +126,7 @@ def _receive(response, file):
             if not block:
                 return
             size += file.write(block)
+            file.flush()
             bar.update(len(block))
             if size > _LARGEST:
                 file.truncate(0)
