@@ -16,6 +16,7 @@ from .datasets import SNLIBERTDataset, WikiTextDataset
 from .errors import SettingsError
 from .files import download_extract
 from .runtime import np
+from .text import MAX_SKIPPED
 from .tokens import Vocab
 
 __all__ = ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki']
@@ -167,7 +168,7 @@ def load_data_snli(
     data_dir=None,
     limit=None,
     strategy='longest',
-    max_skipped=0.0,
+    max_skipped=MAX_SKIPPED,
     seed=0,
     num_workers=None,
     progress=False,

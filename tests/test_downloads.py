@@ -162,7 +162,7 @@ ANSWERS = {
     'unasked part': lambda a: a.say(206, GOOD[:50], Content_Range=f'bytes 0-49/{len(GOOD)}'),
     'past the end': lambda a: a.say(416, b''),
 }
-SERVES = {'good', 'cut', 'hurdle', 'moved', 'cut_once', 'gzipped', 'wrong_rest'}
+SERVES = {'good', 'announces more', 'cut', 'hurdle', 'moved', 'cut_once', 'gzipped', 'wrong_rest'}
 
 
 @pytest.fixture(scope='module')
@@ -491,7 +491,7 @@ def test_an_archive_of_ones_own_is_taken_and_its_checksum_told(tmp_path, cache):
     assert one in [row.sha256 for row in rows]
 
 
-def test_an_archive_that_may_not_be_read_or_a_cache_without_room_is_told(tmp_path, cache, monkeypatch):
+def test_a_cache_that_cannot_be_made_is_told(tmp_path, cache, monkeypatch):
     unpack(tmp_path / 'data', GOOD)
     monkeypatch.setenv('BERTNLI_CACHE', '/dev/full')
     with pytest.raises(DataError, match='BERTNLI_CACHE'):
