@@ -85,6 +85,11 @@ class Batches:
         rows = onp.argsort(self.dataset.lengths, kind='stable')
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
+    def rows(self, step):
+        """The rows in the batch of a step, if step 0 was the first batch of epoch 0."""
+        epoch, number = divmod(step, len(self))
+        return self.order(epoch)[number]
+
     def skip(self, count):
         """Leave out the next `count` batches, over as many epochs as they fill."""
         epochs, self.start = divmod(self.start + count, len(self))

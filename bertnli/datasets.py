@@ -9,6 +9,7 @@ Shapes: B examples in the batch, T words in the longest input, P hidden words in
 
 import contextlib
 import hashlib
+import io
 import itertools
 import json
 import multiprocessing
@@ -257,9 +258,12 @@ def _load(path, key):
 
 
 def _store(path, key, arrays):
+    # subtle: on a full disk savez would leave an archive that nobody can close, and with it a traceback.
+    content = io.BytesIO()
+    onp.savez(content, digest=_digest(key, arrays), **arrays)
     try:
         with whole_file(path) as file:
-            onp.savez(file, digest=_digest(key, arrays), **arrays)
+            file.write(content.getbuffer())
     except OSError as error:
         warnings.warn(f'the encoded corpus is not kept: {error}', stacklevel=5)
 

@@ -159,11 +159,11 @@ def data_dir(source=None):
     if source == 'download':
         return cache_dir() / 'downloads'
     path = Path(source).expanduser()
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DataError(
             'the data folder does not exist, or is not a folder',
             where=str(path),
-            found='a file' if path.exists() else 'nothing',
+            found='a file' if os.path.exists(path) else 'nothing that you may read',
             allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
             remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
         )
@@ -289,14 +289,18 @@ def _find(name, source, fetch=True):
         return 'download', root / corpus.archive
     kind = 'sample' if source == 'sample' else 'folder'
     for path in (root / corpus.folder, root):
-        if any((path / member).is_file() for member in corpus.members):
+        if any(os.path.isfile(path / member) for member in corpus.members):
             return kind, path
-    if (root / corpus.archive).is_file():
+    if os.path.isfile(root / corpus.archive):
         return 'archive', root / corpus.archive
+    try:
+        found = sorted(os.listdir(root))
+    except OSError as error:
+        found = error.strerror
     raise DataError(
         f'the corpus {name} is not in this folder',
         where=str(root),
-        found=sorted(path.name for path in root.iterdir()),
+        found=found,
         allowed=f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}',
         remedy=f"{_manual_way(corpus)}, or use data_dir='download' or 'sample'",
     )

@@ -267,7 +267,9 @@ def test_a_worker_without_memory_is_an_error_and_no_process_stays():
     assert not workers()
 
 
-@pytest.mark.parametrize('method', ['spawn', 'forkserver', 'fork'])
+@pytest.mark.parametrize(
+    'method', ['forkserver', *(pytest.param(m, marks=pytest.mark.slow) for m in ('spawn', 'fork'))]
+)
 def test_whatever_the_start_method_of_the_program_nothing_is_left_behind(tmp_path, method):
     script = tmp_path / 'script.py'
     script.write_text(
