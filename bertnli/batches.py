@@ -16,6 +16,7 @@ from .datasets import SNLIBERTDataset, WikiTextDataset
 from .errors import SettingsError
 from .files import download_extract
 from .runtime import np
+from .text import MAX_SKIPPED
 from .tokens import Vocab
 
 __all__ = ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki']
@@ -83,6 +84,11 @@ class Batches:
             )
         rows = onp.argsort(self.dataset.lengths, kind='stable')
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+
+    def rows(self, step):
+        """The rows in the batch of a step, if step 0 was the first batch of epoch 0."""
+        epoch, number = divmod(step, len(self))
+        return self.order(epoch)[number]
 
     def skip(self, count):
         """Leave out the next `count` batches, over as many epochs as they fill."""
@@ -167,7 +173,7 @@ def load_data_snli(
     data_dir=None,
     limit=None,
     strategy='longest',
-    max_skipped=0.0,
+    max_skipped=MAX_SKIPPED,
     word_dropout=0.0,
     seed=0,
     num_workers=None,

@@ -24,6 +24,10 @@ from .errors import BertNLIError, SettingsError
 __all__ = ['main']
 
 
+# What a comparison with the published checksum says; an own archive may well be another one.
+_ORIGIN = {True: 'as published', False: 'not as published', None: ''}
+
+
 class _Commands(click.Group):
     """A group whose commands tell a `BertNLIError` and Ctrl-C in words."""
 
@@ -52,7 +56,9 @@ class _Commands(click.Group):
 def _options(*names):
     """The options that commands share, by name, in the order given."""
     known = {
-        'data': click.option('--data', metavar='DIR', help='Folder with the archives (default: the sample).'),
+        'data': click.option(
+            '--data', metavar='DIR', help='Folder with the archives, or download.  [default: the sample]'
+        ),
         'out': click.option('--out', metavar='DIR', help='Folder for the results.  [default: runs/COMMAND]'),
         'seed': click.option('--seed', type=int, help='Every random choice follows from it.'),
         'devices': click.option('--devices', metavar='WHICH', help='gpu, gpu:0,1, cpu or cpu:2.'),
@@ -240,14 +246,19 @@ def predict(sentences, path, model, devices, quiet):
         click.echo('\t'.join([prediction.label, *numbers, pair.premise, pair.hypothesis]))
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @_options('data', 'out', 'limit')
-def data(data, out, limit):
+@click.pass_context
+def data(ctx, data, out, limit):
     """Statistics of both corpora: counts, lengths, labels, skipped rows and why.
 
     \b
     Example:   bertnli data --data DIR
+               bertnli data fetch
     """
+    ctx.obj = data
+    if ctx.invoked_subcommand:
+        return
     for corpus, splits in library.recipes.describe(data, limit, out).items():
         click.echo(f'{corpus}: {splits.pop("folder")}')
         for split, facts in splits.items():
@@ -255,6 +266,51 @@ def data(data, out, limit):
             for name, value in facts.items():
                 parts = value if isinstance(value, dict) else {'': value}
                 click.echo(f'    {name:20} ' + ', '.join(f'{part} {n}'.strip() for part, n in parts.items()))
+
+
+@data.command()
+@_options('data')
+@click.pass_obj
+def fetch(before, data):
+    """Download and unpack both corpora into the cache, or unpack the archives of --data DIR.
+
+    \b
+    Example:   bertnli data fetch
+    """
+    for corpus in library.REGISTRY:
+        folder = library.download_extract(corpus, data_dir=data or before or 'download')
+        click.echo(f'{corpus}: {folder}')
+
+
+@data.command()
+@_options('data')
+@click.pass_obj
+def verify(before, data):
+    """Read every byte of both corpora: their checksums, and whether they are the published ones.
+
+    \b
+    Example:   bertnli data verify --data download
+    """
+    for corpus in library.REGISTRY:
+        click.echo(f'{corpus}:')
+        for path, sha256, official in library.files.verify(corpus, data or before):
+            click.echo(f'  {sha256}  {_ORIGIN[official]:18} {path}')
+
+
+@data.command()
+@_options('data')
+@click.pass_obj
+def where(before, data):
+    """Where both corpora come from, and the checksums of their archives.
+
+    \b
+    Example:   bertnli data where --data DIR
+    """
+    for corpus in library.REGISTRY:
+        place = library.files.where(corpus, data or before)
+        click.echo(f'{corpus}: {place.path} ({place.kind})')
+        if place.sha256:
+            click.echo(f'  sha256 {place.sha256}, {_ORIGIN[place.official]}')
 
 
 @main.command()

@@ -9,12 +9,15 @@ Shapes: B examples in the batch, T words in the longest input, P hidden words in
 
 import contextlib
 import hashlib
+import io
 import itertools
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
 import sys
+import threading
+import time
 import types
 import warnings
 from collections import defaultdict
@@ -35,11 +38,12 @@ from .examples import (
 )
 from .files import cache_dir, whole_file
 from .runtime import gluon, np
-from .text import LABELS, read_snli, read_wiki
+from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki, warn_of_skipped
 from .tokens import RESERVED, Vocab, index_words, require_special
 
 __all__ = ['SNLIBERTDataset', 'WikiTextDataset']
 
+_PATIENCE = 120  # seconds; a chunk takes milliseconds, the start of a process a few seconds
 _CHUNK = 1024  # sentences; their words fit into a processor's cache
 _CACHE_FORMAT = 1  # raise when the arrays below change their meaning
 
@@ -71,38 +75,72 @@ def _in_workers(chunks, table, unk, num_workers):
 
     Each process has a pipe of its own and at most one chunk: the death of any process ends its
     pipe and is noticed at once. (ProcessPoolExecutor can wait for ever if one dies while another
-    starts, a Pool if one dies at all.)
+    starts, a Pool if one dies at all.) One that hangs is killed after `_PATIENCE` seconds.
     """
     context = multiprocessing.get_context('spawn')
     workers = {}  # our end of the pipe -> process
+    watch = _Watch(workers)
     try:
         for _ in range(min(num_workers, len(chunks))):
             ours, theirs = context.Pipe()
-            worker = context.Process(target=serve_chunks, args=(theirs, table, unk), daemon=True)
+            worker = context.Process(target=serve_chunks, args=(theirs,), daemon=True)
             with _hidden_main():
                 worker.start()
             theirs.close()
             workers[ours] = worker
-        yield from _distribute(chunks, list(workers))
-    except (EOFError, OSError) as error:
+        yield from watch.over(_distribute(chunks, list(workers), (table, unk)))
+    except (EOFError, OSError, MemoryError) as error:
+        found = f'{type(error).__name__}: {error}'
         raise RuntimeMismatch(
             'a worker process died while it encoded sentences',
-            found=f'{type(error).__name__}: {error}',
+            found=f'no answer for {_PATIENCE} seconds' if watch.has_killed else found,
             allowed='workers that live to the end; most often the memory ran out',
             remedy='close other programs, or encode in this process with num_workers=0',
         ) from error
     finally:
+        watch.end()
         for ours, worker in workers.items():
             ours.close()
             worker.kill()
             worker.join()
 
 
-def _distribute(chunks, connections):
+class _Watch:
+    """Kills all workers when one of their answers has been waited for too long, which ends the wait."""
+
+    def __init__(self, workers):
+        self.has_killed, self._workers = False, workers
+        self._since, self._ended = None, threading.Event()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def over(self, answers):
+        """The same answers; only the time of waiting for them counts, not what is done with them."""
+        while True:
+            self._since = time.monotonic()
+            answer = next(answers, None)
+            self._since = None
+            if answer is None:
+                return
+            yield answer
+
+    def end(self):
+        self._ended.set()
+
+    def _look(self):
+        while not self._ended.wait(_PATIENCE / 10):
+            since = self._since
+            if since is not None and time.monotonic() - since > _PATIENCE:
+                self.has_killed = True
+                for worker in self._workers.values():
+                    worker.kill()
+
+
+def _distribute(chunks, connections, vocabulary):
     """Give every connection a chunk, and the next one when it answers; yield answers in order."""
     tasks, done, wanted = enumerate(chunks), {}, itertools.count()
     busy = set(connections)
     for connection in connections:
+        connection.send(vocabulary)
         connection.send(next(tasks))
     number = next(wanted)
     while busy:
@@ -168,6 +206,22 @@ def _hash_file(path):
     return digest.hexdigest()
 
 
+def _unchanged(path, content, build):
+    """`build`, unless the file has not the same content after it: what was built has no known name."""
+
+    def built():
+        arrays = build()
+        if content and _hash_file(path) != content:
+            raise DataError(
+                'the file changed while it was read',
+                where=path,
+                remedy='wait until it is written, then retry',
+            )
+        return arrays
+
+    return built
+
+
 def _cached(kind, key, build):
     """The arrays that `build()` returns, from the cache if it holds exactly these.
 
@@ -204,9 +258,12 @@ def _load(path, key):
 
 
 def _store(path, key, arrays):
+    # subtle: on a full disk savez would leave an archive that nobody can close, and with it a traceback.
+    content = io.BytesIO()
+    onp.savez(content, digest=_digest(key, arrays), **arrays)
     try:
         with whole_file(path) as file:
-            onp.savez(file, digest=_digest(key, arrays), **arrays)
+            file.write(content.getbuffer())
     except OSError as error:
         warnings.warn(f'the encoded corpus is not kept: {error}', stacklevel=5)
 
@@ -275,7 +332,7 @@ class SNLIBERTDataset(gluon.data.Dataset):
         vocab,
         *,
         limit=None,
-        max_skipped=0.0,
+        max_skipped=MAX_SKIPPED,
         strategy='longest',
         num_workers=None,
         progress=False,
@@ -289,17 +346,22 @@ class SNLIBERTDataset(gluon.data.Dataset):
         self = cls.__new__(cls)
         self._settle(max_len, vocab)
 
+        path = os.path.join(folder, f'snli_1.0_{split}.txt')
+        read = []
+
         def build():
             data = read_snli(folder, split=split, limit=limit, max_skipped=max_skipped)
+            read.append(data)
             flat, lengths = _encode([*data[0], *data[1]], vocab, num_workers, progress)
             skipped = onp.array(json.dumps(data.skipped))
             labels = onp.array(data[2], onp.int8)
             return {'flat': flat, 'lengths': lengths, 'labels': labels, 'skipped': skipped}
 
-        path = os.path.join(folder, f'snli_1.0_{split}.txt')
         content = _hash_file(path) if cache else None
         key = content and _hash(_CACHE_FORMAT, content, split, limit, float(max_skipped), _vocab_key(vocab))
-        self._finish(_cached('snli', key, build), strategy)
+        self._finish(_cached('snli', key, _unchanged(path, content, build)), strategy)
+        if not read:  # the reader of the file would have said so
+            warn_of_skipped(path, self.skipped)
         return self
 
     def _settle(self, max_len, vocab):
@@ -445,13 +507,14 @@ class WikiTextDataset(gluon.data.Dataset):
         """The same from the files of WikiText-2: with a warm cache the text is not read at all."""
         check_max_len(max_len)
         self = cls.__new__(cls)
-        content = _hash_file(os.path.join(folder, f'wiki.{split}.tokens')) if cache else None
+        path = os.path.join(folder, f'wiki.{split}.tokens')
+        content = _hash_file(path) if cache else None
         key = content and _hash(_CACHE_FORMAT, content, min_freq, _vocab_key(vocab))
-        arrays = _cached(
-            'wiki',
-            key,
-            lambda: _index_text(read_wiki(folder, split), vocab, min_freq, progress),
-        )
+
+        def build():
+            return _index_text(read_wiki(folder, split), vocab, min_freq, progress)
+
+        arrays = _cached('wiki', key, _unchanged(path, content, build))
         self._finish(arrays, max_len, vocab, seed)
         return self
 

@@ -11,6 +11,8 @@ from .runtime import mx
 
 __all__ = ['cpu_devices', 'devices_of', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus']
 
+_MOST = 1024  # copies of a network on one processor
+
 
 def try_all_gpus():
     """All GPUs of this machine, or `[cpu(0)]` if there is none (chapter section 6.7).
@@ -36,12 +38,12 @@ def cpu_devices(count):
     >>> cpu_devices(2)
     [cpu(0), cpu(1)]
     """
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or not 1 <= count <= _MOST:
         raise SettingsError(
             'the number of devices is not usable',
             where='devices',
             found=count,
-            allowed='a whole number from 1',
+            allowed=f'a whole number from 1 to {_MOST}',
             remedy='cpu_devices(2), or --devices cpu:2, makes two',
         )
     return [mx.cpu(i) for i in range(count)]
@@ -55,7 +57,7 @@ def parse_devices(text):
     """
     if text is None:
         return try_all_gpus()
-    match = re.fullmatch(r'(cpu)(?::(\d+))?|(gpu)(?::(\d+(?:,\d+)*))?', text.strip().lower())
+    match = re.fullmatch(r'(cpu)(?::(\d{1,9}))?|(gpu)(?::(\d{1,9}(?:,\d{1,9})*))?', text.strip().lower())
     if not match:
         raise SettingsError(
             'the devices cannot be read',

@@ -219,13 +219,14 @@ def join_pairs(table, rows, special, width=None):
 # --- worker processes -----------------------------------------------------------------------------
 
 
-def serve_chunks(connection, table, unk):
+def serve_chunks(connection):
     """All that a worker process does: answer (number, sentences) by (number, what they become).
 
-    The vocabulary comes once, at the start. It ends when the other side closes the connection.
+    The vocabulary (table, unk) comes once, first. It ends when the other side closes the connection.
     """
     # Ctrl-C reaches every process of a terminal; the one that started us decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    table, unk = connection.recv()
     while True:
         try:
             number, sentences = connection.recv()

@@ -2,30 +2,34 @@
 
 This file finds (and, if asked to, fetches and unpacks) the two corpora of the chapter and answers
 with the path of a folder. It does not read what is in the files: that is text.py's work. Whatever
-the library writes, it writes through `whole_file`.
+the library writes, it writes through `whole_file`. An archive is never believed: of its members only those
+that we read are unpacked, under names of ours, one by one, and into one place whatever it says.
 """
 
 import contextlib
 import hashlib
 import os
+import stat
+import sys
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import lazy_loader as lazy
 
+from .downloads import checksum, download
 from .errors import DataError, SettingsError
 
 # Both are needed only when an archive is unpacked or downloaded.
 platformdirs = lazy.load('platformdirs')
-pooch = lazy.load('pooch')
+filelock = lazy.load('filelock')
 
-__all__ = ['REGISTRY', 'cache_dir', 'data_dir', 'download_extract', 'where', 'whole_file']
+__all__ = ['REGISTRY', 'cache_dir', 'data_dir', 'download_extract', 'verify', 'where', 'whole_file']
 
-_LARGEST_MEMBER = 2**31  # bytes; the largest file we read has half a gigabyte
-_TIMEOUTS = (10, 60)  # seconds to connect, seconds of silence while reading
+_LARGEST_MEMBER = 2**30  # bytes; the largest file we read has half a gigabyte
+_LARGEST_RATIO = 100  # a byte of the archive becomes so many; of the corpora's text, fewer than ten
+_SUMS = 'SHA256SUMS'  # beside the folder that was unpacked, as the tool sha256sum reads it
 
 
 class Corpus(NamedTuple):
@@ -37,9 +41,11 @@ class Corpus(NamedTuple):
     urls: tuple
     sha1: str
     sha256: str
+    member_sha1: tuple = ()  # in the order of `members`, where somebody published them
 
 
-# Every address serves the same bytes, and the checksum decides: mirrors need no trust.
+# Every address serves the same bytes, and the checksum decides: mirrors need no trust. The chapter's address
+# for WikiText-2 (research.metamind.io) and MXNet's own copies are dead since 2024.
 REGISTRY = {
     'wikitext-2': Corpus(
         archive='wikitext-2-v1.zip',
@@ -47,13 +53,18 @@ REGISTRY = {
         members=('wiki.train.tokens', 'wiki.valid.tokens', 'wiki.test.tokens'),
         urls=(
             'https://wikitext.smerity.com/wikitext-2-v1.zip',  # kept by the corpus' first author
-            'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
-            'gluon/dataset/wikitext-2/wikitext-2-v1.zip',  # MXNet's own copy
-            # the chapter's address, dead since 2024
+            # what the Internet Archive has of the chapter's address
+            'https://web.archive.org/web/2022id_/'
             'https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip',
         ),
         sha1='3c914d17d80b1459be871a5039ac23e752a53cbe',
         sha256='92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c',
+        # as MXNet's gluon.contrib.data.WikiText2 has them
+        member_sha1=(
+            '863f29c46ef9d167fff4940ec821195882fe29d1',
+            '0418625c8b4da6e4b5c7a0b9e78d4ae8f7ee5422',
+            'c7b8ce0aa086fb34dab808c5c49224211eb2b172',
+        ),
     ),
     'SNLI': Corpus(
         archive='snli_1.0.zip',
@@ -61,6 +72,7 @@ REGISTRY = {
         members=('snli_1.0_train.txt', 'snli_1.0_dev.txt', 'snli_1.0_test.txt'),
         urls=(
             'https://nlp.stanford.edu/projects/snli/snli_1.0.zip',  # official
+            'https://web.archive.org/web/2022id_/https://nlp.stanford.edu/projects/snli/snli_1.0.zip',
             'https://foxrelax.oss-cn-hangzhou.aliyuncs.com/ml/snli_1.0.zip',  # a reader's copy
         ),
         sha1='9fcde07509c7e87ec61c640c1b2753d9041758e4',
@@ -76,6 +88,14 @@ class Place(NamedTuple):
     kind: str
     path: str
     sha256: Optional[str]
+    official: Optional[bool]
+
+
+class Checked(NamedTuple):
+    """A file whose every byte was read. `official` is None where no published checksum is known."""
+
+    path: str
+    sha256: str
     official: Optional[bool]
 
 
@@ -139,11 +159,11 @@ def data_dir(source=None):
     if source == 'download':
         return cache_dir() / 'downloads'
     path = Path(source).expanduser()
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DataError(
             'the data folder does not exist, or is not a folder',
             where=str(path),
-            found='a file' if path.exists() else 'nothing',
+            found='a file' if os.path.exists(path) else 'nothing that you may read',
             allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
             remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
         )
@@ -174,12 +194,58 @@ def download_extract(name, folder=None, *, data_dir=None):
 
 
 def where(name, data_dir=None):
-    """Tell where a corpus comes from, and whether its archive is the published one: a `Place`."""
-    kind, path = _find(name, data_dir)
+    """Tell where a corpus comes from, and whether its archive is the published one: a `Place`.
+
+    Nothing is downloaded; raises `DataError` where the corpus is not.
+    """
+    kind, path = _find(name, data_dir, fetch=False)
     if path.is_dir():
         return Place(name, kind, str(path), None, None)
-    digest = _sha256(path)
+    digest = _checksum(path)
     return Place(name, kind, str(path), digest, digest == _corpus(name).sha256)
+
+
+def verify(name, data_dir=None):
+    """Read every byte of a corpus' archive and of its files that we read: a list of `Checked`.
+
+    Raises `DataError` if something is damaged: the archive, or what was once unpacked from it.
+    """
+    corpus, place = _corpus(name), where(name, data_dir)
+    folder, rows = Path(place.path), []
+    if place.sha256:
+        rows = [Checked(place.path, place.sha256, place.official)]
+        folder = _unpack(corpus, folder)
+    sums = _read_sums(folder) if place.sha256 else {}
+    for number, member in enumerate(corpus.members):
+        path = folder / member
+        if not path.is_file():
+            continue
+        # A published archive has published members; of another one's nothing is known.
+        digest, official = _checksum(path), place.official or None
+        if sums.get(member, digest) != digest:
+            raise DataError(
+                'an unpacked file is not what it was',
+                where=str(path),
+                found=digest,
+                allowed=sums[member],
+                remedy='delete the file: it is unpacked again when it is needed',
+            )
+        if corpus.member_sha1:
+            official = _checksum(path, 'sha1') == corpus.member_sha1[number]
+        rows.append(Checked(str(path), digest, official))
+    return rows
+
+
+def _checksum(path, kind='sha256'):
+    try:
+        return checksum(path, kind)
+    except OSError as error:
+        raise DataError(
+            'the file cannot be read',
+            where=str(path),
+            found=error.strerror,
+            remedy='make it readable, or name another folder as data_dir',
+        ) from error
 
 
 def _corpus(name):
@@ -206,23 +272,35 @@ def _sample_dir():
     )
 
 
-def _find(name, source):
+def _find(name, source, fetch=True):
     """(kind, path): the unpacked folder of a corpus, or its archive, whichever the source has."""
     corpus = _corpus(name)
     root = data_dir(source)
     source = source or os.environ.get('BERTNLI_DATA') or 'sample'
     if source == 'download':
-        return 'download', _fetch(corpus, root)
+        if fetch:
+            _fetch(corpus, root)
+        elif not (root / corpus.archive).is_file():
+            raise DataError(
+                f'the corpus {name} has not been downloaded',
+                where=str(root),
+                remedy=f'bertnli data fetch; or {_manual_way(corpus)}',
+            )
+        return 'download', root / corpus.archive
     kind = 'sample' if source == 'sample' else 'folder'
     for path in (root / corpus.folder, root):
-        if any((path / member).is_file() for member in corpus.members):
+        if any(os.path.isfile(path / member) for member in corpus.members):
             return kind, path
-    if (root / corpus.archive).is_file():
+    if os.path.isfile(root / corpus.archive):
         return 'archive', root / corpus.archive
+    try:
+        found = sorted(os.listdir(root))
+    except OSError as error:
+        found = error.strerror
     raise DataError(
         f'the corpus {name} is not in this folder',
         where=str(root),
-        found=sorted(path.name for path in root.iterdir()),
+        found=found,
         allowed=f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}',
         remedy=f"{_manual_way(corpus)}, or use data_dir='download' or 'sample'",
     )
@@ -234,39 +312,52 @@ def _manual_way(corpus):
 
 
 def _fetch(corpus, folder):
-    """Download the archive from the first address that serves the right bytes; return its path."""
-    failures = []
-    for url in corpus.urls:
-        # subtle: some of these hosts refuse the user agents of Python's own clients.
-        agent = {'User-Agent': 'bertnli (teaching library)'}
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUTS, headers=agent)
-        try:
-            path = pooch.retrieve(
-                url,
-                known_hash=f'sha256:{corpus.sha256}',
-                fname=corpus.archive,
-                path=folder,
-                downloader=downloader,
-            )
-        # pooch raises ValueError for wrong content; everything from requests is an OSError.
-        except (OSError, ValueError) as error:
-            failures.append(f'{url}: {type(error).__name__}')
-        else:
-            return Path(path)
-    raise DataError(
-        f'{corpus.archive} could not be downloaded, or what arrived was something else',
+    """Download the archive unless it is there. `BERTNLI_MIRROR`, a teacher's own server, is asked first."""
+    path, mirror = folder / corpus.archive, os.environ.get('BERTNLI_MIRROR')
+    mirrors = (f'{mirror.rstrip("/")}/{corpus.archive}',) if mirror else ()
+
+    def missing():
+        return not path.is_file() or _checksum(path) != corpus.sha256
+
+    try:
+        if missing():
+            with _alone(path):
+                # Whoever held the lock before us may have done the work.
+                if missing():
+                    download(mirrors + corpus.urls, path, corpus.sha256)
+    except DataError as error:
+        error.remedy = f"{_manual_way(corpus)}, or use data_dir='sample'"
+        raise
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Let one process at a time work at `path`; the system ends the lock of a process that dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        print(f'waiting for another process, which prepares {path}', file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _cannot_write(folder, error):
+    return DataError(
+        'the cache cannot be written',
         where=str(folder),
-        found='; '.join(failures),
-        remedy=f"{_manual_way(corpus)}, or use data_dir='sample'",
+        found=str(error),
+        remedy='make room, or name another folder in the environment variable BERTNLI_CACHE',
     )
 
 
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
+# --- archives -------------------------------------------------------------------------------------
 
 
 def _unpack(corpus, archive):
@@ -275,53 +366,107 @@ def _unpack(corpus, archive):
     The folder is named by the archive's checksum, so a changed archive gets a new one. Hashing
     costs a fiftieth of a second for ten megabytes: nothing is gained by remembering it.
     """
-    folder = cache_dir() / 'corpora' / _sha256(archive)[:16] / corpus.folder
+    folder = cache_dir() / 'corpora' / _checksum(archive)[:16] / corpus.folder
     try:
-        with zipfile.ZipFile(archive) as file:
-            present = [m for m in corpus.members if f'{corpus.folder}/{m}' in file.NameToInfo]
-            if not present:
-                raise DataError(
-                    'the archive holds none of the files we read',
-                    where=str(archive),
-                    found=file.namelist()[:10],
-                    allowed=', '.join(f'{corpus.folder}/{m}' for m in corpus.members),
-                    remedy=_manual_way(corpus),
-                )
-            for member in present:
-                _unpack_member(file, file.getinfo(f'{corpus.folder}/{member}'), folder / member)
-    # A page of HTML named .zip, a cut download, a flipped bit, an unknown or encrypted method.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DataError(
-            'the archive cannot be unpacked',
-            where=str(archive),
-            found=str(error),
-            remedy=f'delete the file, then {_manual_way(corpus)}',
-        ) from error
+        _unpack_into(folder, corpus, archive)
+    except DataError as error:
+        error.remedy = f'delete the file, then {_manual_way(corpus)}'
+        raise
     except OSError as error:
-        raise DataError(
-            'the archive cannot be unpacked here',
-            where=str(folder),
-            found=str(error),
-            remedy='make room, or name another folder in the environment variable BERTNLI_CACHE',
-        ) from error
+        raise _cannot_write(folder, error) from error
     return folder
 
 
+def _unpack_into(folder, corpus, archive):
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = {info.filename.split('/')[1]: info for info in _members(corpus, file)}
+            if _missing(folder, members):
+                with _alone(folder):
+                    sums = _read_sums(folder)
+                    for member in _missing(folder, members):
+                        sums[member] = _unpack_member(file, members[member], folder / member)
+                    _write_sums(folder, sums)
+    except (DataError, OSError):
+        raise
+    # A page of HTML named .zip, a cut archive, a directory of nonsense: zipfile fails in many ways.
+    except Exception as error:
+        raise _bad_archive(archive, error) from error
+
+
+def _bad_archive(where, found, allowed=None):
+    return DataError('the archive cannot be unpacked', where=str(where), found=str(found), allowed=allowed)
+
+
+def _members(corpus, file):
+    """The entries that we read; `DataError` if there are none, or one is not a plain file told once."""
+    wanted = {f'{corpus.folder}/{member}' for member in corpus.members}
+    found = [info for info in file.infolist() if info.filename in wanted]
+    if not found:
+        some = ', '.join(file.namelist()[:10])
+        raise _bad_archive(file.filename, f'none of the files we read, but {some}', ', '.join(sorted(wanted)))
+    names = [info.filename for info in found]
+    for info in found:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        faults = {
+            'twice in the archive': names.count(info.filename) > 1,
+            'encrypted': info.flag_bits & 1,
+            'a link or another special file': kind not in (0, stat.S_IFREG),
+            'too large to be true': info.file_size > _LARGEST_MEMBER,
+            'packed too tightly to be true': info.file_size > _LARGEST_RATIO * info.compress_size,
+            'packed in an unknown way': info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+        }
+        fault = next((fault for fault, found in faults.items() if found), None)
+        if fault:
+            sizes = f'{info.file_size} bytes in {info.compress_size}'
+            raise _bad_archive(f'{file.filename}: {info.filename}', f'{fault} ({sizes})')
+    return found
+
+
+def _missing(folder, members):
+    """The members that are not in the folder whole: one that is there has its size and its checksum."""
+    sums = _read_sums(folder)
+    return [
+        member
+        for member, info in members.items()
+        if member not in sums
+        or not (folder / member).is_file()
+        or (folder / member).stat().st_size != info.file_size
+    ]
+
+
 def _unpack_member(file, info, target):
-    """Write one member, whole or not at all."""
-    if info.file_size > _LARGEST_MEMBER:
-        raise DataError(
-            'a file in the archive is too large to be true',
-            where=f'{file.filename}: {info.filename}',
-            found=info.file_size,
-            allowed=f'up to {_LARGEST_MEMBER} bytes',
-            remedy='download the archive again',
-        )
-    if target.is_file() and target.stat().st_size == info.file_size:
-        return
-    with file.open(info) as source, whole_file(target) as sink:
-        # zipfile compares the CRC while reading and raises BadZipFile.
-        for block in iter(lambda: source.read(1 << 20), b''):
+    """Write one member, whole or not at all; returns its checksum."""
+    digest = hashlib.sha256()
+    with whole_file(target) as sink:
+        for block in _blocks(file, info):
+            digest.update(block)
             sink.write(block)
         if sink.tell() != info.file_size:
             raise zipfile.BadZipFile(f'{info.filename} is shorter than announced')
+    return digest.hexdigest()
+
+
+def _blocks(file, info):
+    """The bytes of a member, block by block; whatever zipfile complains of is the archive's fault."""
+    try:
+        with file.open(info) as source:
+            # zipfile compares the CRC while reading, and stops at the size that was announced.
+            yield from iter(lambda: source.read(1 << 20), b'')
+    except Exception as error:
+        raise _bad_archive(f'{file.filename}: {info.filename}', error) from error
+
+
+def _read_sums(folder):
+    """{name: checksum} of what was unpacked into a folder; empty if nothing was."""
+    try:
+        lines = (folder.parent / _SUMS).read_text(encoding='utf-8').splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {line.rpartition('/')[2]: line[:64] for line in lines}
+
+
+def _write_sums(folder, sums):
+    lines = [f'{digest}  {folder.name}/{name}\n' for name, digest in sorted(sums.items())]
+    with whole_file(folder.parent / _SUMS) as file:
+        file.write(''.join(lines).encode())

@@ -139,7 +139,7 @@ def train_nli(
         losses, hits = _forward_backward(net, features, labels, loss, devices, split_batch_multi_inputs)
         return losses, hits, updater.step(course.steps, len(labels))
 
-    with course.running():
+    with course.running(train_iter):
         # An epoch is over when its weights have been judged: only then does its last step end.
         for epoch in range(course.steps // num_batches, settings.num_epochs):
             if settings.patience and epoch - course.best[1] >= settings.patience:
@@ -189,6 +189,7 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
     with course.clock:
         for i, (features, labels) in enumerate(bar, first):
             losses, hits, rate = step(features, labels)
+            course.tally.step = course.steps
             for one_loss, one_hit in zip(losses, hits):
                 course.tally.add(loss=one_loss, hits=one_hit)
             course.tally.add(examples=len(labels))
@@ -198,7 +199,8 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
                     'train_loss': course.tally.mean('loss', 'examples'),
                     'train_acc': course.tally.mean('hits', 'examples'),
                 }
-                check_finite('training loss', course.means['train_loss'], course.steps, rate, course.last)
+                bad_step = course.tally.first_bad(course.steps)
+                check_finite('training loss', course.means['train_loss'], bad_step, rate)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 if i + 1 < num_batches:
                     course.log(epoch=epoch + (i + 1) / num_batches, **course.means)

@@ -4,6 +4,8 @@ Reading a number from MXNet waits for everything before it. A tally therefore ke
 arrays on their devices, and fetches them when a mean is asked for.
 """
 
+import math
+
 from .devices import devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .runtime import autograd
@@ -24,6 +26,11 @@ class Tally:
 
     def __init__(self, sums=()):
         self._sums, self._waiting = dict(sums), []
+        self.step = self._bad_step = None
+
+    def first_bad(self, otherwise):
+        """What `step` was when the first number came that is not finite, as far as sums have been read."""
+        return otherwise if self._bad_step is None else self._bad_step
 
     def add(self, **values):
         """Add to the sums of these names; arrays are not waited for."""
@@ -31,7 +38,7 @@ class Tally:
             if isinstance(value, (int, float)):
                 self._sums[name] = self._sums.get(name, 0) + value
             else:
-                self._waiting.append((name, value))
+                self._waiting.append((name, value, self.step))
 
     def __getitem__(self, name):
         return self.sums().get(name, 0)
@@ -39,8 +46,11 @@ class Tally:
     def sums(self):
         """All sums by name, as numbers; `Tally(sums)` counts on from them."""
         waiting, self._waiting = self._waiting, []
-        for key, array in waiting:
-            self._sums[key] = self._sums.get(key, 0) + float(array.item())
+        for key, array, step in waiting:
+            value = float(array.item())
+            if self._bad_step is None and not math.isfinite(value):
+                self._bad_step = step
+            self._sums[key] = self._sums.get(key, 0) + value
         return dict(self._sums)
 
     def mean(self, name, by):

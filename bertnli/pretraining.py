@@ -77,11 +77,12 @@ def train_bert(
         train_iter.skip(course.steps)
     clock, todo = course.clock, range(course.steps, num_steps)
     shown = {'desc': 'pretraining', 'unit': 'step', 'disable': not progress}
-    with course.running(), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
+    with course.running(train_iter), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
         for step, batch in zip(todo, _endless(train_iter)):
             seed_step(settings.seed, step)
             mlm, nsp, words = train_batch_bert(net, batch, loss, vocab_size, devices)
             rate = updater.step(step, words)
+            course.tally.step = step
             for one_mlm, one_nsp in zip(mlm, nsp):
                 course.tally.add(mlm=one_mlm, nsp=one_nsp)
             course.tally.add(words=words, pairs=len(batch[0]))
@@ -93,7 +94,7 @@ def train_bert(
                     'nsp_loss': course.tally.mean('nsp', 'pairs'),
                 }
                 for name, value in course.means.items():
-                    check_finite(name, value, step, rate, course.last)
+                    check_finite(name, value, course.tally.first_bad(step), rate)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 course.log(step=step + 1, **course.means, learning_rate=rate)
                 course.tally = Tally()

@@ -4,22 +4,30 @@ Reads the two corpora of the chapter and files of sentence pairs, and says where
 It neither splits sentences into words (tokens.py) nor knows where the files lie (files.py).
 """
 
+import functools
 import os
+import stat
 import sys
+import warnings
 from collections import defaultdict
 from typing import NamedTuple, Optional
 
 from .errors import DataError, SettingsError
 
-__all__ = ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki']
+__all__ = ['LABELS', 'MAX_SKIPPED', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki', 'warn_of_skipped']
 
 # The index is the label's number, in the chapter's order. Other libraries use other orders.
 LABELS = ('entailment', 'contradiction', 'neutral')
 
 _LABEL_IDS = {label: number for number, label in enumerate(LABELS)}
+MAX_SKIPPED = 0.01  # the share of malformed rows that may be left out, with a warning
+
 _COLUMNS = 14
 _HEADER = ('gold_label', 'sentence1_binary_parse', 'sentence2_binary_parse')
-_NO_LABEL, _BLANK = 'no gold label', 'blank line'  # honest gaps: counted, never an error
+# Honest gaps: counted, never an error. (Files that were joined have their header more than once.)
+_NO_LABEL, _BLANK, _HEADER_AGAIN = 'no gold label', 'blank line', 'header again'
+_GAPS = (_NO_LABEL, _BLANK, _HEADER_AGAIN)
+_LONGEST_LINE = 2**24  # bytes; no file, whatever it holds, fills the memory with one line
 _FIRST_LINES = 5  # how many line numbers a reason keeps
 
 
@@ -51,15 +59,15 @@ class _BadRow(Exception):
         self.reason, self.found, self.allowed, self.remedy = reason, found, allowed, remedy
 
 
-def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=0.0):
+def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MAX_SKIPPED):
     """Read a split of SNLI: an `SNLIData`, that is [premises, hypotheses, labels].
 
     The sentences are the words of the binary-parse columns, brackets removed, case kept (chapter,
     section 'The Stanford Natural Language Inference Dataset'). `is_train` chooses train or test as
     in the chapter, `split` any of 'train', 'dev', 'test'; `limit` stops after so many pairs. Rows
-    whose gold label is `-` (no majority) are skipped and counted. A malformed row raises
-    `DataError`; up to `max_skipped` (a share of the rows) such rows are skipped and counted
-    instead.
+    whose gold label is `-` (no majority) are skipped and counted. Malformed rows are skipped, counted
+    and told in a warning, up to `max_skipped` (a share of the rows); more of them raise `DataError`
+    with the first one's place, and with `max_skipped=0` any does.
 
     >>> from bertnli.files import download_extract
     >>> data = read_snli(download_extract('SNLI', data_dir='sample'), is_train=False, limit=2)
@@ -70,27 +78,26 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=0.
     _check_limits(limit, max_skipped)
     path = os.path.join(data_dir, f'snli_1.0_{split}.txt')
     premises, hypotheses, labels = [], [], []
-    skipped, malformed, number = defaultdict(list), [], 1
+    skipped, first, number = defaultdict(list), None, 1
     with _open(path) as file:
-        _check_header(file.readline(), path)
-        for number, line in enumerate(file, 2):
+        lines = _lines(file, path)
+        _check_header(next(lines), path)
+        for number, line in enumerate(lines, 2):
             try:
                 label, premise, hypothesis = _parse_row(line)
             except _BadRow as bad:
                 skipped[bad.reason].append(number)
-                if bad.reason in (_NO_LABEL, _BLANK):
-                    continue
-                malformed.append((number, bad))
-                if not max_skipped:
-                    break
+                if bad.reason not in _GAPS:
+                    first = first or _as_error(path, number, bad)
+                    if not max_skipped:
+                        raise first from bad
                 continue
             premises.append(premise)
             hypotheses.append(hypothesis)
             labels.append(label)
             if len(labels) == limit:
                 break
-    if len(malformed) > max_skipped * (number - 1):
-        raise _too_many(path, malformed, max_skipped)
+    _check_skipped(skipped, first, max_skipped, number - 1)
     if not labels:
         raise DataError(
             'no row has a gold label',
@@ -100,6 +107,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=0.
             remedy='use a file with at least one labelled pair',
         )
     counts = {reason: (len(lines), lines[:_FIRST_LINES]) for reason, lines in skipped.items()}
+    warn_of_skipped(path, counts)
     return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=counts)
 
 
@@ -160,8 +168,29 @@ def _open(path):
     return file
 
 
+def _lines(file, path):
+    """The lines of a binary file (of an endless one its beginning); `DataError` if it changes meanwhile."""
+    before = os.fstat(file.fileno())
+    # One byte more than allowed, so that _decode can tell.
+    for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
+        yield line
+        while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
+            line = file.readline(_LONGEST_LINE + 1)
+    after = os.fstat(file.fileno())
+    changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+    if changed and stat.S_ISREG(after.st_mode):
+        raise DataError(
+            'the file changed while it was read',
+            where=str(path),
+            found=f'{before.st_size} bytes, then {after.st_size}',
+            remedy='wait until it is written, then retry',
+        )
+
+
 def _decode(line):
     """One line of UTF-8 as text, without its end (\\n or \\r\\n)."""
+    if len(line) > _LONGEST_LINE:
+        raise _BadRow('line too long', line[:40], f'{_LONGEST_LINE} bytes', 'break the line')
     try:
         return line.decode('utf-8').rstrip('\r\n')
     except UnicodeDecodeError as error:
@@ -205,8 +234,12 @@ def _parse_row(line):
     gold, premise, hypothesis, _ = line.split('\t', 3)
     label = _LABEL_IDS.get(gold)
     if label is None:
-        if gold == '-':
+        label = _LABEL_IDS.get(gold.strip().lower())  # as students write it
+    if label is None:
+        if gold.strip() == '-':
             raise _BadRow(_NO_LABEL, gold, None, None)
+        if gold.lstrip('\ufeff') == _HEADER[0]:
+            raise _BadRow(_HEADER_AGAIN, gold, None, None)
         raise _BadRow(
             'unknown label',
             gold,
@@ -239,17 +272,26 @@ def _as_error(path, number, bad):
     )
 
 
-def _too_many(path, malformed, max_skipped):
-    """The first malformed row as an error; with a tolerance, how many there were is said too."""
-    number, bad = malformed[0]
-    error = _as_error(path, number, bad)
-    if max_skipped:
-        lines = ', '.join(str(number) for number, _ in malformed[:_FIRST_LINES])
-        error.problem = (
-            f'{len(malformed)} malformed rows (lines {lines}, …) are more than '
-            f'{max_skipped:.2%} of the file; the first: {bad.reason}'
-        )
-    return error
+def _check_skipped(skipped, first, max_skipped, rows):
+    """Raise the first malformed row's error, which then says how many there are, if they are too many."""
+    numbers = sorted(n for reason, lines in skipped.items() if reason not in _GAPS for n in lines)
+    if len(numbers) > max_skipped * rows:
+        if len(numbers) > 1:
+            some = ', '.join(map(str, numbers[:_FIRST_LINES]))
+            first.problem = (
+                f'{len(numbers)} malformed rows (lines {some}, …) are more than '
+                f'{max_skipped:.2%} of the file; the first: {first.problem}'
+            )
+        raise first
+
+
+def warn_of_skipped(path, skipped):
+    """Warn if malformed rows were left out; `skipped` is an `SNLIData`'s."""
+    reasons = [
+        f'{n} {reason} (line {lines[0]})' for reason, (n, lines) in skipped.items() if reason not in _GAPS
+    ]
+    if reasons:
+        warnings.warn(f'{path}: malformed rows are left out: {", ".join(reasons)}', stacklevel=3)
 
 
 def read_wiki(data_dir, split='train'):
@@ -274,7 +316,7 @@ def read_wiki(data_dir, split='train'):
     path = os.path.join(data_dir, f'wiki.{split}.tokens')
     paragraphs = []
     with _open(path) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             if b' . ' not in line:
                 continue
             try:
@@ -305,7 +347,7 @@ def read_pairs(path_or_file):
         yield from _pairs(getattr(sys.stdin, 'buffer', sys.stdin), 'standard input')
     elif isinstance(path_or_file, (str, os.PathLike)):
         with _open(path_or_file) as file:
-            yield from _pairs(file, str(path_or_file))
+            yield from _pairs(_lines(file, path_or_file), str(path_or_file))
     else:
         yield from _pairs(path_or_file, getattr(path_or_file, 'name', 'the lines given'))
 
@@ -314,7 +356,7 @@ def _pairs(lines, name):
     blank = None
     for number, line in enumerate(lines, 1):
         try:
-            text = _decode(line) if isinstance(line, bytes) else line.rstrip('\r\n')
+            text = _decode(line) if isinstance(line, bytes) else str(line).rstrip('\r\n')
             if not text.strip():
                 # Blank lines may end a file, but inside it they would shift the answers.
                 blank = blank or number

@@ -152,8 +152,16 @@ class Vocab:
     @classmethod
     def from_list(cls, idx_to_token):
         """The vocabulary of a published `vocab.json`: a list whose positions are the numbers."""
-        vocab = cls()
-        vocab._number(list(idx_to_token))
+        vocab, idx_to_token = cls(), list(idx_to_token)
+        strange = [word for word in idx_to_token if not isinstance(word, str)]
+        if strange:
+            raise DataError(
+                'a vocabulary holds something that is no word',
+                found=strange[0],
+                allowed='a list of words',
+                remedy='use the vocabulary file that came with the weights',
+            )
+        vocab._number(idx_to_token)
         if len(vocab.token_to_idx) != len(vocab.idx_to_token):
             twice = [word for word, n in Counter(vocab.idx_to_token).items() if n > 1]
             raise DataError(

@@ -21,6 +21,7 @@ from .runtime import gluon, mx, np
 __all__ = [
     'Clock',
     'Course',
+    'NotFinite',
     'State',
     'Stopped',
     'Updater',
@@ -67,9 +68,10 @@ class Updater:
         rate = self.settings.rate(number, self.num_steps)
         self.trainer.set_learning_rate(rate)
         self.trainer.allreduce_grads()
+        excess = self._excess(divisor, number, rate)
         if self.settings.weight_decay:
             self._decay(1 - rate * self.settings.weight_decay)
-        self.trainer.update(divisor * self._excess(divisor))
+        self.trainer.update(divisor * excess)
         return rate
 
     def weights(self):
@@ -116,13 +118,15 @@ class Updater:
                 counts = updater.optimizer._all_index_update_counts
                 counts.setdefault(device.device_id, {})[index] = steps
 
-    def _excess(self, divisor):
+    def _excess(self, divisor, number, rate):
         """How many times too long the whole gradient is: 1 when it is not clipped."""
         if self.settings.clip is None:
             return 1.0
         gradients = [p.list_grad()[0].as_nd_ndarray() for p in self.parameters]
         squares = mx.nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
-        return max(1.0, math.sqrt(squares.sum().asscalar()) / divisor / self.settings.clip)
+        length = math.sqrt(squares.sum().asscalar()) / divisor
+        check_finite("gradient's length", length, number, rate)  # no weight has changed yet
+        return max(1.0, length / self.settings.clip)
 
     def _decay(self, factor):
         for parameter in self.parameters:
@@ -235,11 +239,21 @@ class Course:
         self.best_weights = [arrays[f'best.{i}'] for i in range(sum(n.startswith('best.') for n in arrays))]
 
     @contextlib.contextmanager
-    def running(self):
-        """Inside, Ctrl-C waits for `end_step`, and SIGTERM does if states are kept; see `_noted`."""
+    def running(self, train_iter=None):
+        """Inside, Ctrl-C waits for `end_step`, and SIGTERM does if states are kept; see `_noted`.
+
+        A `NotFinite` that leaves it tells the last good state, and the rows of `train_iter` in that step.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM) if self.keep else (signal.SIGINT,)
-        with _noted(*numbers) as self._signals:
-            yield
+        try:
+            with _noted(*numbers) as self._signals:
+                yield
+        except NotFinite as error:
+            if hasattr(train_iter, 'rows'):
+                error.where += f', rows {_listed(train_iter.rows(error.step))} of the data'
+            if self.last is not None:
+                error.where += f'; last good state: step {self.last}'
+            raise
 
     def end_step(self, now=False):
         """Offer the state to `keep`; raise `Stopped` if a signal came during the step."""
@@ -289,16 +303,27 @@ def _noted(*numbers):
         signal.raise_signal(noted[0])
 
 
-def check_finite(name, value, step, rate, last=None):
-    """Raise `BertNLIError` if a loss has become infinite or undefined; `last` is the step last kept."""
+class NotFinite(BertNLIError):
+    """A loss or a gradient has become infinite or undefined in the step of number `step`, counted from 0."""
+
+    step = None
+
+
+def check_finite(name, value, step, rate):
+    """Raise `NotFinite` if a number of a training has become infinite or undefined."""
     if not math.isfinite(value):
-        kept = '' if last is None else f'; last good state: step {last}'
-        raise BertNLIError(
+        error = NotFinite(
             f'the {name} is no longer a finite number',
-            where=f'step {step + 1}, learning rate {rate:.3g}{kept}',
+            where=f'step {step + 1}, learning rate {rate:.3g}',
             found=value,
             remedy='lower the learning rate, add warm-up, or clip the gradient (clip=1.0)',
         )
+        error.step = step
+        raise error
+
+
+def _listed(rows):
+    return ', '.join(map(str, rows[:10])) + (', …' if len(rows) > 10 else '')
 
 
 def check_steps(num_steps):

@@ -1,10 +1,12 @@
 """Whole corpora against the chapter's algorithm, row by row; workers that work, die and stay away; caches."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as onp
@@ -237,6 +239,92 @@ def test_a_worker_killed_while_it_starts_is_an_error_and_no_process_stays():
         stop.set()
         killer.join()
     assert not workers()
+
+
+@pytest.mark.parametrize('words', [6, 500_000])  # the longer ones do not fit into a pipe
+def test_a_worker_that_hangs_is_an_error_in_time_and_no_process_stays(monkeypatch, words):
+    monkeypatch.setattr(datasets, '_PATIENCE', 4)
+    parts = datasets._in_workers([['a ' * words]] * 1000, VOCAB.token_to_idx, VOCAB.unk, 2)
+    next(parts)
+    workers()[0].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(RuntimeMismatch, match='no answer for 4 seconds'):
+        list(parts)
+    assert time.monotonic() - began < 30
+    assert not workers()
+
+
+def test_the_time_in_which_nobody_asks_is_no_time_of_waiting(monkeypatch):
+    monkeypatch.setattr(datasets, '_PATIENCE', 4)
+    parts = datasets._in_workers([['a']] * 20, VOCAB.token_to_idx, VOCAB.unk, 1)
+    next(parts)
+    time.sleep(6)
+    assert len(list(parts)) == 19
+
+
+def test_a_worker_without_memory_is_an_error_and_no_process_stays():
+    parts = datasets._in_workers([['a ' * 3_000_000]] * 3, VOCAB.token_to_idx, VOCAB.unk, 1)
+    found, stop = [], threading.Event()
+
+    def starve():
+        while not found and not stop.is_set():
+            found.extend(workers())
+        for worker in found:
+            room = psutil.Process(worker.pid).memory_info().vms + 2**20
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, (room, room))
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        with pytest.raises(RuntimeMismatch, match='memory'):
+            list(parts)
+    finally:
+        stop.set()
+        thread.join()
+    assert not workers()
+
+
+@pytest.mark.parametrize(
+    'method', ['forkserver', *(pytest.param(m, marks=pytest.mark.slow) for m in ('spawn', 'fork'))]
+)
+def test_whatever_the_start_method_of_the_program_nothing_is_left_behind(tmp_path, method):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import multiprocessing\n'
+        f'multiprocessing.set_start_method("{method}")\n'
+        'from bertnli.datasets import SNLIBERTDataset\n'
+        'from bertnli.tokens import RESERVED, Vocab\n'
+        'vocab = Vocab(["a"], reserved_tokens=RESERVED)\n'
+        'for _ in range(2):\n'
+        '    SNLIBERTDataset([["a"] * 5000, ["a"] * 5000, [0] * 5000], 8, vocab, num_workers=2)\n'
+        'import psutil\n'
+        'left = [p for p in psutil.Process().children() if "tracker" not in " ".join(p.cmdline())]\n'
+        'print([p.status() for p in left])\n'
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, 'read 5000 examples\n' * 2 + '[]\n'), done.stderr
+    assert 'leaked' not in done.stderr
+
+
+def test_a_file_that_changes_before_it_is_encoded_leaves_no_wrong_cache(cache, write_snli, monkeypatch):
+    folder = write_snli([('neutral', 'a', 'b')])
+    real = datasets.read_snli
+
+    def read_another(*args, **kwargs):
+        write_snli([('neutral', 'c', 'd')])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(datasets, 'read_snli', read_another)
+    with pytest.raises(DataError, match='changed while'):
+        SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
+    assert not list(cache.rglob('*.npz'))
+
+
+def test_skipped_rows_are_told_again_when_they_come_from_the_cache(cache, write_snli):
+    folder = write_snli([('neutral', 'a', 'b')] * 200 + [('natural', 'a', 'b')])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match='1 unknown label'):
+            SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
 
 
 def test_an_error_in_a_worker_is_raised_here():

@@ -26,6 +26,11 @@ def archive_bytes(members=MEMBERS, folder=WIKI.folder):
     return out.getvalue()
 
 
+def kept_in(folder):
+    """The names of all files in a folder and below, but for locks."""
+    return [path.name for path in folder.rglob('*') if path.is_file() and path.suffix != '.lock']
+
+
 @pytest.fixture
 def archive(tmp_path, cache):
     folder = tmp_path / 'downloads of a reader'
@@ -131,7 +136,7 @@ def test_what_is_no_whole_archive_is_an_error_and_leaves_no_file(archive, cache,
     (archive / WIKI.archive).write_bytes(bytes(data))
     with pytest.raises(DataError, match=r'download https://'):
         download_extract('wikitext-2', data_dir=archive)
-    assert not [path for path in cache.rglob('*') if path.is_file()]
+    assert kept_in(cache) == []
 
 
 def test_a_folder_without_the_corpus_says_what_it_needs(tmp_path):

@@ -20,10 +20,14 @@ from small_models import (
 )
 
 from bertnli import (
+    RESERVED,
+    Batches,
     BERTClassifier,
     BertNLIError,
     FinetuneSettings,
     SettingsError,
+    SNLIBERTDataset,
+    Vocab,
     cpu_devices,
     evaluate_accuracy_gpus,
     split_batch_multi_inputs,
@@ -303,6 +307,26 @@ def test_a_loss_that_is_no_number_stops_the_training():
         train_nli(net, batches(4), batches(3), SETTINGS, progress=False)
     with pytest.raises(BertNLIError, match='no longer a finite number'):
         train_ch13(net, batches(4), batches(3), LOSS, adam(net), 1, progress=False)
+
+
+def test_the_rows_of_the_batch_whose_loss_is_no_number_are_told():
+    vocab = Vocab(['a', 'b'], reserved_tokens=RESERVED)
+    net = small_net()
+    data = SNLIBERTDataset([['a b'] * 40, ['b'] * 40, [0] * 40], 8, vocab)
+
+    class Spoiling(Batches):
+        def _deliver(self, order, epoch, start):
+            for number, batch in enumerate(super()._deliver(order, epoch, start)):
+                if (epoch, number) == (1, 2):
+                    net.classifier[1].bias.set_data(np.full(3, onp.nan))
+                yield batch
+
+    train_iter = Spoiling(data, 4, seed=3)
+    rows = train_iter.order(1)[2]
+    with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
+        train_nli(net, train_iter, batches(3), SETTINGS, progress=False)  # which looks at each second step
+    assert 'step 13, ' in caught.value.where
+    assert f'rows {", ".join(map(str, rows))} of the data' in caught.value.where
 
 
 def test_zero_epochs_and_empty_data_are_refused():

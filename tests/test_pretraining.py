@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_stops_the_training(part, lean, monkeypatch):
     broken.set_data(np.full(broken.shape, math.nan))
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
         train_bert([pretraining_batch(4)], net, LOSS, V, None, 2, 9, progress=False)
-    assert caught.value.where == 'step 2, learning rate 0.001'
+    assert caught.value.where == 'step 1, learning rate 0.001'
 
 
 def test_zero_steps_and_empty_data_are_refused():

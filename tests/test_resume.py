@@ -343,7 +343,7 @@ def test_a_loss_that_is_no_number_tells_rate_and_last_good_state_and_is_not_kept
     batch = pretraining_batch(4)
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
         train_bert([batch], net, LOSS, V, None, 2, settings=settings, keep=keep, on_log=spoil, progress=False)
-    assert caught.value.where == 'step 6, learning rate 0.01; last good state: step 3'
+    assert caught.value.where == 'step 5, learning rate 0.01; last good state: step 3'
     state = Keeper(tmp_path, {}).load()
     assert state.numbers['steps'] == 3
     assert all(onp.isfinite(array).all() for array in state.arrays.values())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertnli import text
 from bertnli.errors import BertNLIError, DataError, SettingsError
 from bertnli.files import download_extract
 from bertnli.text import LABELS, SentencePair, read_pairs, read_snli, read_wiki
@@ -98,11 +99,71 @@ def test_a_malformed_row_is_an_error_with_line_value_allowed_and_remedy(write_sn
 
 def test_a_tolerance_skips_and_counts_malformed_rows_up_to_its_share(write_snli):
     rows = [*GOOD * 45, *(row for row, _ in BAD.values())]
-    data = read_snli(write_snli(rows), True, max_skipped=0.05)
+    with pytest.warns(UserWarning, match=r'malformed rows are left out: 1 unknown label \(line 92\)'):
+        data = read_snli(write_snli(rows), True, max_skipped=0.05)
     assert len(data[0]) == 90
     assert {reason: count for reason, (count, _) in data.skipped.items()} == dict.fromkeys(BAD, 1)
     with pytest.raises(DataError, match=r'4 malformed rows \(lines 92, 93, 94, 95'):
         read_snli(write_snli(rows), True, max_skipped=0.04)
+
+
+def test_one_malformed_row_in_a_hundred_is_left_out_with_a_warning_and_two_are_an_error(write_snli):
+    bad = ('entialment', 'a', 'b')
+    with pytest.warns(UserWarning, match='1 unknown label'):
+        data = read_snli(write_snli([*GOOD * 50, bad]), True)
+    assert data.skipped == {'unknown label': (1, [102])}
+    with pytest.raises(DataError, match='2 malformed rows'):
+        read_snli(write_snli([*GOOD * 50, bad, bad]), True)
+    with pytest.raises(DataError, match='unknown label'):
+        read_snli(write_snli([*GOOD * 50, bad]), True, max_skipped=0)
+
+
+def test_labels_in_other_cases_and_a_header_in_the_middle_are_harmless(write_snli):
+    with open(write_snli(GOOD) / 'snli_1.0_train.txt', encoding='utf-8') as file:
+        header = file.readline().rstrip()
+    rows = [('Entailment', 'a', 'b'), header, (' NEUTRAL ', 'c', 'd'), (' - ', 'e', 'f'), '\ufeff' + header]
+    data = read_snli(write_snli(rows), True)
+    assert data[2] == [0, 2]
+    assert data.skipped == {'header again': (2, [3, 6]), 'no gold label': (1, [5])}
+
+
+def test_zero_bytes_and_megabyte_lines_are_read(write_snli, tmp_path):
+    sentence = 'word ' * 400_000
+    data = read_snli(write_snli([('neutral', 'a\0b', sentence), *GOOD]), True)
+    assert data[0][0] == 'a\0b'
+    assert len(data[1][0].split()) == 400_000
+    (tmp_path / 'wiki.train.tokens').write_text(f' {sentence} . {sentence} . b\n')
+    assert len(read_wiki(tmp_path)[0][0].split()) == 400_000
+    (tmp_path / 'pairs.tsv').write_text(f'{sentence}\tb\n')
+    assert len(next(read_pairs(tmp_path / 'pairs.tsv')).premise) > 1_000_000
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(write_snli, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, '_LONGEST_LINE', 10_000)
+    rows = [*GOOD * 100, ('neutral', 'a', 'b ' * 30_000), *GOOD]
+    with pytest.warns(UserWarning, match=r'1 line too long \(line 202\)'):
+        data = read_snli(write_snli(rows), True)
+    assert len(data[0]) == 202
+    (tmp_path / 'pairs.tsv').write_text('a' * 30_000)
+    with pytest.raises(DataError, match='line too long'):
+        list(read_pairs(tmp_path / 'pairs.tsv'))
+    with pytest.raises(DataError, match='line too long'):
+        next(read_pairs('/dev/zero'))
+
+
+@pytest.mark.parametrize('change', [b'neutral\t( a )\t( b )' + b'\t' * 11 + b'\n', None])
+def test_a_file_that_changes_while_it_is_read_is_an_error(write_snli, change):
+    path = write_snli(GOOD * 50) / 'snli_1.0_train.txt'
+    with text._open(path) as file:
+        lines = text._lines(file, path)
+        next(lines)
+        if change:
+            with open(path, 'ab') as other:
+                other.write(change)
+        else:
+            os.truncate(path, 99)
+        with pytest.raises(DataError, match='changed while it was read'):
+            list(lines)
 
 
 @pytest.mark.parametrize('content', [b'', b'\n', b'gold_label\n', b'a,b,c\n1,2,3\n', b'\xff\xfe\x00'])
