@@ -34,6 +34,7 @@ __all__ = ['Host', 'Outcome', 'launch', 'manager_script', 'read_hosts', 'task_en
 _BEAT, _SILENCE = 2, 12  # seconds from beat to beat, and without one until a guard ends its process
 _GRACE = 5  # seconds in which a process that was asked to end should be gone
 _STOP = 30  # seconds for the first worker to end its step and keep its state
+_GOODBYE = 60  # seconds for workers to end after their servers, which they have sent home; exits can be slow
 _PORT = 9091  # of the scheduler, where no free one can be looked for
 _MISTAKE = 2  # exit code of a command that told a mistake of the reader's: a restart would not help
 _SSH = ('ssh', '-oBatchMode=yes', '-oConnectTimeout=10', '-oServerAliveInterval=5', '-oServerAliveCountMax=3')
@@ -351,8 +352,8 @@ class _Job:
             if found.code:
                 return self._failed(found)
             if found.plan.role != 'worker':
-                # The servers end when the workers have said goodbye, which is moments before their end.
-                until, done = min(until, time.monotonic() + _GRACE), found
+                # The servers end when the workers have said goodbye, which is shortly before their own end.
+                until, done = min(until, time.monotonic() + _GOODBYE), found
         return Outcome(0, '')
 
     def _stop(self):
