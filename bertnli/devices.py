@@ -176,8 +176,8 @@ class Cluster:
         if self.store is None or not self.exact:
             return groups
         sums = [sum((x.as_in_ctx(mx.cpu()).reshape(1) for x in group), np.zeros(1)) for group in groups]
-        # subtle: MXNet keeps what is sent under one name in order only if it is sent from one array. From two,
-        # both could arrive before another worker's first, and be taken for that.
+        # subtle: MXNet keeps what is sent under one name in order only if it is sent from one array. From
+        # two, both could arrive before another worker's first, and the second be taken for that.
         array = self._sums.setdefault(len(groups), np.zeros(len(groups)))
         array[:] = np.concatenate(sums)  # (groups,)
         self._sum(_OWN_KEYS + len(groups), array)

@@ -259,12 +259,13 @@ class _Running:
             stderr=None if heard else subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us: we decide who ends when
         )
-        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+        self.watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
+        self.watcher.start()
 
     def _watch(self, ended):
         if self.process.stdout:
-            for line in self.process.stdout:
-                self.lines.append(line.decode('utf-8', 'replace').rstrip())
+            with self.process.stdout as lines:
+                self.lines.extend(line.decode('utf-8', 'replace').rstrip() for line in lines)
         self.process.wait()
         ended.put(self)
 
@@ -392,12 +393,11 @@ class _Job:
             one.hang_up()
         until = time.monotonic() + _GRACE
         for one in self.running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                one.process.wait(max(0.0, until - time.monotonic()))
+            one.watcher.join(max(0.0, until - time.monotonic()))
         for one in self.running:
             if one.process.poll() is None:
                 one.kill()
-                one.process.wait()
+            one.watcher.join(_GRACE)
 
 
 def _in_words(code):
