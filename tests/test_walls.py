@@ -38,7 +38,7 @@ ROWS = {
     'finetuning': 'settings runtime operators devices batches model checkpoints metrics training',
     'evaluation': 'text runtime operators devices datasets batches model checkpoints metrics',
     'prediction': 'text tokens examples runtime operators devices datasets batches model checkpoints',
-    'inside': 'text tokens examples runtime model prediction',
+    'inside': 'text tokens examples runtime devices model prediction',
     'pictures': '',
     'widgets': 'text tokens checkpoints prediction inside pictures',
     'recipes': 'everything above',
