@@ -67,10 +67,15 @@ def _in_cluster():
 def _exit(ctx, code):
     """End with an exit code; in a cluster at once, for MXNet would wait for workers that wait for us."""
     if _in_cluster():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        _end(code)
     ctx.exit(code)
+
+
+def _end(code):
+    """End this process, and do not clean up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -85,6 +90,7 @@ def _together():
             stack.enter_context(contextlib.redirect_stdout(silence))
         yield
     library.devices.join_cluster().leave()
+    _end(0)
 
 
 def _speaks():

@@ -26,6 +26,7 @@ __all__ = [
     'try_all_gpus',
 ]
 
+_GOODBYE = 10  # seconds
 _OWN_KEYS = 1_000_000  # a trainer numbers its parameters from 0; what we say ourselves is numbered from here
 
 
@@ -213,13 +214,18 @@ class Cluster:
         return contextlib.nullcontext() if self.store is None else _limited(self._patience, awaited)
 
     def leave(self):
-        """Wait until all workers have ended, and let the servers end."""
-        if self.store is not None:
-            with self.patience('the other workers to end'):
-                mx.nd.waitall()
-                # What MXNet does when the last reference goes, at a time of our choice.
-                self.store.__del__()
-            self.store.handle = mx.base.KVStoreHandle()
+        """Wait until all workers have ended their work, and let the servers end; then this process should.
+
+        MXNet's own goodbye has been seen to hang when all was said: it gets some seconds.
+        """
+        if self.store is None:
+            return
+        with self.patience('the other workers to end'):
+            mx.nd.waitall()
+            self.store._barrier()
+        goodbye = threading.Thread(target=self.store.__del__, daemon=True)
+        goodbye.start()
+        goodbye.join(_GOODBYE)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,8 @@ class Updater:
 
     def __init__(self, parameters, settings, num_steps, kvstore='device'):
         self.settings, self.num_steps, self.cluster = settings, num_steps, join_cluster()
+        if not self.cluster.exact:
+            _check_asynchronous(settings)
         self.parameters = [p for p in parameters.values() if p.grad_req != 'null']
         # subtle: MXNet may otherwise update on its own store, and then nobody can clip before.
         self.trainer = gluon.Trainer(
@@ -65,8 +67,21 @@ class Updater:
             kvstore=self.cluster.store or kvstore,
             update_on_kvstore=not self.cluster.exact,
         )
-        if not self.cluster.exact:
-            _check_asynchronous(settings)
+        if self.cluster.store:
+            self._meet()
+
+    def _meet(self):
+        """Give the servers the first weights, and see that everybody has them.
+
+        subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
+        would then hold sums of gradients under the same names, which would be fetched as weights.
+        """
+        self.trainer._init_kvstore()
+        self.trainer._init_params()
+        with self.cluster.patience('the first weights'):
+            for parameter in self.trainer._params:
+                for data in parameter.list_data():
+                    data.wait_to_read()
 
     def step(self, number, divisor):
         """Update all parameters; returns the learning rate that was used."""
