@@ -10,7 +10,7 @@ MARKS := not (slow or network or gpu or browser)
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/installed
 
-.PHONY: help demo test test-all notebook clean
+.PHONY: help demo test test-all gpu cpu notebook clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,6 +32,16 @@ test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pyt
 		test "$$version" = "$$own" || \
 			$(MAKE) test VENV=".venv-$$version" PYTHON="$$python" </dev/null || exit 1; \
 	done
+
+gpu: $(INSTALLED)  ## put MXNet's GPU build and NVIDIA's CUDA 11 libraries in place of the CPU build (about 4 GB)
+	$(RUN) pip install --quiet --editable '.[gpu]'
+	$(RUN) pip uninstall --quiet --yes mxnet
+	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet-cu112==1.9.1
+	$(RUN) bertnli doctor
+
+cpu: $(INSTALLED)  ## go back from `make gpu`
+	$(RUN) pip uninstall --quiet --yes mxnet-cu112
+	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet==1.9.1
 
 notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(RUN) jupyterlab notebooks/00-start-here.ipynb $(ARGS)

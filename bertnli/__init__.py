@@ -27,6 +27,7 @@ _PUBLIC = {
         'next_sentence_pairs',
         'truncate_pair',
     ],
+    'cuda': [],
     'runtime': ['report'],
     'devices': [
         'Cluster',

@@ -379,7 +379,10 @@ def doctor():
     \b
     Example:   bertnli doctor
     """
-    for name, value in library.runtime.report().items():
+    # First what may be missing: without it MXNet cannot be imported.
+    for name, value in (library.cuda.load_libraries() if library.cuda.installed() else {}).items():
+        click.echo(f'{name:20} {value}')
+    for name, value in {**library.runtime.report(), **library.cuda.gpu_report()}.items():
         click.echo(f'{name:12} {value}')
     for device in library.try_all_gpus():
         click.echo(f'{"device":12} {device}')
