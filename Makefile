@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/installed
 GATHERED := $(if $(filter wheelhouse,$(MAKECMDGOALS)),,$(wildcard $(WHEELHOUSE)))
 PIP := $(RUN) pip install $(if $(GATHERED),--no-index --find-links '$(GATHERED)')
 
-.PHONY: help demo test test-all test-browser notebook book slides wheelhouse clean
+.PHONY: help demo test test-all test-browser gpu cpu notebook book slides wheelhouse clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -42,6 +42,16 @@ test-browser: MARKS := browser and not slow
 test-browser: $(INSTALLED)  ## notebooks in JupyterLab and headless Chromium; skipped where there is none
 	-$(PIP) --quiet --editable '.[browser]'
 	$(RUN) pytest tests/test_browser.py -m '$(MARKS)' $(ARGS)
+
+gpu: $(INSTALLED)  ## put MXNet's GPU build and NVIDIA's CUDA 11 libraries in place of the CPU build (about 4 GB)
+	$(RUN) pip install --quiet --editable '.[gpu]'
+	$(RUN) pip uninstall --quiet --yes mxnet
+	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet-cu112==1.9.1
+	$(RUN) bertnli doctor
+
+cpu: $(INSTALLED)  ## go back from `make gpu`
+	$(RUN) pip uninstall --quiet --yes mxnet-cu112
+	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet==1.9.1
 
 notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(RUN) jupyterlab notebooks/00-start-here.ipynb $(ARGS)

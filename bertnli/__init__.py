@@ -27,8 +27,16 @@ _PUBLIC = {
         'next_sentence_pairs',
         'truncate_pair',
     ],
+    'cuda': [],
     'runtime': ['report'],
-    'devices': ['cpu_devices', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
+    'devices': [
+        'Cluster',
+        'cpu_devices',
+        'join_cluster',
+        'parse_devices',
+        'split_batch_multi_inputs',
+        'try_all_gpus',
+    ],
     'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
@@ -69,6 +77,7 @@ _PUBLIC = {
     ],
     'widgets': ['Playground', 'playground'],
     'bench': ['compare'],
+    'launch': [],  # `bertnli.launch.launch`
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
     'studies': [],  # tables of them
 }

@@ -5,13 +5,16 @@ is 130, after SIGTERM 143, as the shell has it. Results go to standard output, p
 standard error.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
+import os
 import shlex
 import signal
 import sys
+import traceback
 
 import click
 import tqdm
@@ -33,13 +36,19 @@ class _Commands(click.Group):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with _together():
+                return super().invoke(ctx)
         except BertNLIError as error:
             click.echo(f'bertnli: {error}', err=True)
-            ctx.exit(2)
+            _exit(ctx, 2)
         except KeyboardInterrupt as error:
             self._tell_interrupt(ctx, error)
-            ctx.exit(128 + getattr(error, 'signal', signal.SIGINT))
+            _exit(ctx, 128 + getattr(error, 'signal', signal.SIGINT))
+        except Exception:
+            if not _in_cluster():
+                raise
+            traceback.print_exc()
+            _exit(ctx, 1)
 
     def _tell_interrupt(self, ctx, error):
         kept = getattr(error, 'last', None) is not None
@@ -48,9 +57,48 @@ class _Commands(click.Group):
         }:
             click.echo('\nbertnli: interrupted', err=True)
             return
-        words = [word for word in sys.argv[1:] if word != '--resume']
         click.echo(f'\nbertnli: {error}', err=True)
+        if _in_cluster():  # the command to go on with is the launcher's
+            return
+        words = [word for word in sys.argv[1:] if word != '--resume']
         click.echo(f'bertnli: go on with: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
+
+
+def _in_cluster():
+    return os.environ.get('DMLC_ROLE') == 'worker'
+
+
+def _exit(ctx, code):
+    """End with an exit code; in a cluster at once, for MXNet would wait for workers that wait for us."""
+    if _in_cluster():
+        _end(code)
+    ctx.exit(code)
+
+
+def _end(code):
+    """End this process, and do not clean up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _together():
+    """Inside, only the first worker of a cluster speaks, and at the end all wait for each other."""
+    if not _in_cluster():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        if not _speaks():
+            silence = stack.enter_context(open(os.devnull, 'w'))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        yield
+    library.devices.join_cluster().leave()
+    _end(0)
+
+
+def _speaks():
+    return library.devices.join_cluster().first
 
 
 def _options(*names):
@@ -141,7 +189,7 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume,
         chosen=chosen,
         devices=_devices(devices),
         limit=limit,
-        progress=not quiet,
+        progress=_speaks() and not quiet,
         resume=resume,
         half=half,
     )
@@ -174,7 +222,7 @@ def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, 
         chosen=chosen,
         devices=devices,
         limit=limit,
-        progress=not quiet,
+        progress=_speaks() and not quiet,
         resume=resume,
         half=half,
     )
@@ -314,6 +362,49 @@ def where(before, data):
 
 
 @main.command()
+@click.option('--workers', type=int, default=2, show_default=True, help='Processes that train.')
+@click.option('--servers', type=int, default=1, show_default=True, help='Processes that add up gradients.')
+@click.option('--hosts', metavar='FILE', help='Lines "user@host workers", reached by ssh.  [default: here]')
+@click.option('--port', type=click.IntRange(1, 65535), help='Of the scheduler, on the first host.')
+@click.option(
+    '--kvstore', type=click.Choice(['dist_sync', 'dist_async']), default='dist_sync', show_default=True
+)
+@click.option('--restarts', type=int, default=0, show_default=True, help='How often a failed job is resumed.')
+@click.option(
+    '--print', 'manager', type=click.Choice(['slurm', 'mpi', 'kubernetes']), help='Show how it is done there.'
+)
+@click.option(
+    '--task', type=click.IntRange(min=0), help='Be one process of a job that such a manager started.'
+)
+@click.argument('command', nargs=-1, type=click.UNPROCESSED, metavar='-- finetune|pretrain …')
+def launch(workers, servers, hosts, port, kvstore, restarts, manager, task, command):
+    """Train in many processes, here or on many machines, as if it were one; the first speaks and writes.
+
+    \b
+    Example:   bertnli launch --workers 2 -- finetune --data DIR
+               bertnli launch --workers 6 --servers 3 --hosts hosts.txt -- pretrain
+               bertnli launch --print slurm -- pretrain --data DIR
+    """
+    job = {'workers': workers, 'servers': servers, 'port': port, 'kvstore': kvstore}
+    if task is not None:
+        library.launch.run_task(task, command)
+    if manager:
+        click.echo(library.launch.manager_script(manager, command, **job), nl=False)
+        return
+    places = library.launch.read_hosts(hosts) if hosts else None
+    outcome = library.launch.launch(
+        command,
+        hosts=places,
+        restarts=restarts,
+        say=lambda text: click.echo(f'bertnli: {text}', err=True),
+        **job,
+    )
+    if outcome.message:
+        click.echo(f'bertnli: {outcome.message}', err=True)
+    sys.exit(outcome.code)
+
+
+@main.command()
 @click.option('--json', 'path', metavar='FILE', help='Keep the numbers.')
 @click.option('--picture', metavar='FILE', help='Keep a figure of the ratios (PNG).')
 @click.option('--rounds', default=3, show_default=True, help='How often both sides are measured.')
@@ -375,7 +466,10 @@ def doctor():
     \b
     Example:   bertnli doctor
     """
-    for name, value in library.runtime.report().items():
+    # First what may be missing: without it MXNet cannot be imported.
+    for name, value in (library.cuda.load_libraries() if library.cuda.installed() else {}).items():
+        click.echo(f'{name:20} {value}')
+    for name, value in {**library.runtime.report(), **library.cuda.gpu_report()}.items():
         click.echo(f'{name:12} {value}')
     for device in library.try_all_gpus():
         click.echo(f'{"device":12} {device}')

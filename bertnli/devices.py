@@ -1,15 +1,33 @@
-"""Choose devices and split a batch over them.
+"""Choose devices, split a batch over them, and join the other processes that train the same network.
 
-A device is an `mxnet.Context`. Nothing here trains: the trainings receive a list of devices and a function
-that splits.
+A device is an `mxnet.Context`. Nothing here trains: the trainings receive a list of devices, and ask
+`join_cluster` which part of each batch is theirs. Who starts those processes, launch.py knows.
 """
 
+import contextlib
+import functools
+import os
 import re
+import sys
+import threading
 
-from .errors import SettingsError
-from .runtime import mx
+import numpy as onp
 
-__all__ = ['cpu_devices', 'devices_of', 'parse_devices', 'split_batch_multi_inputs', 'try_all_gpus']
+from .errors import BertNLIError, SettingsError
+from .runtime import mx, np
+
+__all__ = [
+    'Cluster',
+    'cpu_devices',
+    'devices_of',
+    'join_cluster',
+    'parse_devices',
+    'split_batch_multi_inputs',
+    'try_all_gpus',
+]
+
+_GOODBYE = 10  # seconds
+_OWN_KEYS = 1_000_000  # a trainer numbers its parameters from 0; what we say ourselves is numbered from here
 
 _MOST = 1024  # copies of a network on one processor
 
@@ -102,7 +120,173 @@ def _shares(array, devices):
     """Contiguous shards whose sizes differ by at most one, the larger first."""
     if len(devices) == 1:
         return [array.as_in_ctx(devices[0])]
-    size, extra = divmod(len(array), len(devices))
-    ends = [size * (i + 1) + min(i + 1, extra) for i in range(len(devices))]
-    starts = [0, *ends[:-1]]
-    return [array[start:end].as_in_ctx(device) for start, end, device in zip(starts, ends, devices)]
+    cuts = [_share(len(array), i, len(devices)) for i in range(len(devices))]
+    return [array[start:end].as_in_ctx(device) for (start, end), device in zip(cuts, devices)]
+
+
+def _share(count, number, parts):
+    """Where part `number` of `count` examples begins and ends."""
+    size, extra = divmod(count, parts)
+    return tuple(size * i + min(i, extra) for i in (number, number + 1))
+
+
+class Cluster:
+    """The processes that train one network together, seen from one of them: worker `number` of `count`.
+
+    All of them run the same program on the same batches. Each works on its own part of every batch, gradients
+    and losses are summed over all, and so each has the same weights and the same numbers after each step:
+    only what is printed and written is left to the first. Alone, every method does nothing at no cost.
+
+    >>> Cluster().first, Cluster().count
+    (True, 1)
+    """
+
+    def __init__(self, store=None, number=0, count=1, patience=300):
+        self.store, self.number, self.count, self._patience = store, number, count, patience
+        self._said, self._ready, self._sums = 0, set(), {}
+
+    @property
+    def first(self):
+        """Whether this process speaks and writes for all."""
+        return self.number == 0
+
+    @property
+    def exact(self):
+        """Whether a step is that of one process with all devices; `dist_async` trades this for speed."""
+        return self.store is None or 'async' not in self.store.type
+
+    def share(self, X, y):
+        """What this worker trains on: the whole batch if steps are exact, for then `split` divides it."""
+        if self.exact:
+            return X, y
+        start, end = _share(len(y), self.number, self.count)
+        if start == end:  # fewer examples than workers: some are seen twice, and nobody has nothing to do
+            start = self.number % len(y)
+            end = start + 1
+        return [x[start:end] for x in X], y[start:end]
+
+    def split(self, X, y, devices):
+        """This worker's part of a batch over its devices, as `split_batch_multi_inputs`; may be empty."""
+        if self.exact and self.count > 1:
+            start, end = _share(len(y), self.number, self.count)
+            if start == end:
+                return [], []
+            X, y = [x[start:end] for x in X], y[start:end]
+        return split_batch_multi_inputs(X, y, devices)
+
+    def total(self, *groups):
+        """Sum groups of one-element arrays over all workers: lists of arrays, which nobody waits for."""
+        if self.store is None or not self.exact:
+            return groups
+        sums = [sum((x.as_in_ctx(mx.cpu()).reshape(1) for x in group), np.zeros(1)) for group in groups]
+        # subtle: MXNet keeps what is sent under one name in order only if it is sent from one array. From
+        # two, both could arrive before another worker's first, and the second be taken for that.
+        array = self._sums.setdefault(len(groups), np.zeros(len(groups)))
+        array[:] = np.concatenate(sums)  # (groups,)
+        self._sum(_OWN_KEYS + len(groups), array)
+        sums = array.copy()
+        return [[sums[i : i + 1]] for i in range(len(groups))]
+
+    def tell(self, content=None):
+        """The bytes that the first worker gives here, for all; the others wait for them."""
+        if self.store is None:
+            return content
+        size = int.from_bytes(self._tell((len(content) if self.first else 0).to_bytes(8, 'big')), 'big')
+        return self._tell(content if self.first else bytes(size))[:size]
+
+    def _tell(self, content):
+        # subtle: the servers add, and add only floating point numbers. Two bytes are one of them, exactly.
+        told = onp.frombuffer(content + bytes(len(content) % 2), 'uint16').astype('float32')
+        told = np.array(told if self.first else told * 0, dtype='float32')
+        self._said += 1
+        with self.patience('what the first worker says'):
+            self._sum(_OWN_KEYS + 1000 + self._said, told)
+            return told.asnumpy().astype('uint16').tobytes()
+
+    def _sum(self, key, array):
+        """Replace an array by its sum over all workers, without waiting."""
+        if key not in self._ready:
+            with self.patience('the other workers'):
+                self.store.broadcast(key, np.zeros_like(array), [np.zeros_like(array)])
+            self._ready.add(key)
+        self.store.pushpull(key, array)
+
+    def patience(self, awaited):
+        """Inside, wait only so long: a network that was cut tells nobody, and one would wait for ever."""
+        return contextlib.nullcontext() if self.store is None else _limited(self._patience, awaited)
+
+    def leave(self):
+        """Wait until all workers have ended their work, and let the servers end; then this process should.
+
+        MXNet's own goodbye has been seen to hang when all was said: it gets some seconds.
+        """
+        if self.store is None:
+            return
+        with self.patience('the other workers to end'):
+            mx.nd.waitall()
+            self.store._barrier()
+        goodbye = threading.Thread(target=self.store.__del__, daemon=True)
+        goodbye.start()
+        goodbye.join(_GOODBYE)
+
+
+@contextlib.contextmanager
+def _limited(seconds, awaited):
+    timer = threading.Timer(seconds, _give_up, [seconds, awaited])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _give_up(seconds, awaited):
+    error = BertNLIError(
+        'the cluster does not answer',
+        where=f'worker {os.environ.get("DMLC_RANK")} of {os.environ.get("DMLC_NUM_WORKER")}',
+        found=f'{seconds} seconds of waiting for {awaited}',
+        remedy='see that all hosts are up and reach each other; BERTNLI_PATIENCE sets the seconds',
+    )
+    print(f'bertnli: {error}', file=sys.stderr, flush=True)
+    os._exit(1)  # no cleaning up: MXNet would wait for the same answer
+
+
+@functools.cache
+def join_cluster():
+    """The `Cluster` that this process was started in, by `bertnli launch` or with the variables it prints.
+
+    Without such variables the process is alone. The first call waits until all workers have called; raises
+    `SettingsError` if the variables make no sense.
+
+    >>> join_cluster().count
+    1
+    """
+    if os.environ.get('DMLC_ROLE') != 'worker':
+        return Cluster()
+    kind = os.environ.get('BERTNLI_KVSTORE', 'dist_sync')
+    number, count = _whole_number('DMLC_RANK'), _whole_number('DMLC_NUM_WORKER')
+    patience = _whole_number('BERTNLI_PATIENCE', '300')
+    if kind not in ('dist_sync', 'dist_async') or number >= count:
+        raise SettingsError(
+            'the variables of the cluster make no sense',
+            where='BERTNLI_KVSTORE, DMLC_RANK, DMLC_NUM_WORKER',
+            found=f'{kind}, {number}, {count}',
+            allowed='dist_sync or dist_async; a number from 0; more workers than that',
+            remedy='start with bertnli launch, or with the variables that it prints',
+        )
+    with _limited(patience, 'all workers to join'):
+        return Cluster(mx.kv.create(kind), number, count, patience)
+
+
+def _whole_number(name, default=''):
+    text = os.environ.get(name, default)
+    if not text.isdecimal():
+        raise SettingsError(
+            'a variable of the cluster is missing',
+            where=name,
+            found=text,
+            allowed='a whole number',
+            remedy='start with bertnli launch, or with the variables that it prints',
+        )
+    return int(text)

@@ -294,24 +294,13 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
     Of two vocabularies the smaller has it easier: `among` are the numbers of the words that count, such as
     those that both know. Raises `SettingsError` for an iterator without batches.
     """
-    device, tally = devices_of(net)[0], Tally()
+    devices, tally = devices_of(net), Tally()
     total = len(data_iter) if hasattr(data_iter, '__len__') else None
     with autograd.pause(train_mode=False):
-        for batch in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):
-            arrays = [array.as_in_ctx(device) for array in batch]
-            tokens, segments, valid_lens, positions, weights, words, is_next = arrays
-            if among is not None:
-                counted = numpy.isin(words.asnumpy(), among).astype('float32')
-                weights = weights * np.array(counted, ctx=device)
-            _, scores, nsp_scores = net(tokens, segments, valid_lens, positions)  # (B, P, V), (B, 2)
-            found = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
-            tally.add(
-                loss=-(npx.pick(npx.log_softmax(scores), words) * weights).sum(),
-                found=(found * weights).sum(),
-                words=weights.sum(),
-                next=correct(nsp_scores, is_next),
-                pairs=len(tokens),
-            )
+        for *X, y in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):
+            for shard, is_next in zip(*split_batch_multi_inputs(X, y, devices)):
+                _judge_guesses(net, shard, is_next, tally, among)
+            tally.add(pairs=len(y))
     if not tally['pairs']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return {
@@ -321,6 +310,22 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
         'words': int(tally['words']),
         'pairs': tally['pairs'],
     }
+
+
+def _judge_guesses(net, X, is_next, tally, among):
+    """Count what a `BERTModel` makes of a shard of a batch; nothing is waited for."""
+    tokens, segments, valid_lens, positions, weights, words = X
+    if among is not None:
+        counted = numpy.isin(words.asnumpy(), among).astype('float32')
+        weights = weights * np.array(counted, ctx=words.ctx)
+    _, scores, nsp_scores = net(tokens, segments, valid_lens, positions)  # (B, P, V), (B, 2)
+    found = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
+    tally.add(
+        loss=-(npx.pick(npx.log_softmax(scores), words) * weights).sum(),
+        found=(found * weights).sum(),
+        words=weights.sum(),
+        next=correct(nsp_scores, is_next),
+    )
 
 
 def _read(arrays):

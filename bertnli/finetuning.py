@@ -10,7 +10,7 @@ import dataclasses
 
 from tqdm.auto import tqdm
 
-from .devices import split_batch_multi_inputs, try_all_gpus
+from .devices import join_cluster, split_batch_multi_inputs, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally, correct, evaluate_accuracy_gpus
 from .runtime import autograd, gluon
@@ -49,7 +49,7 @@ def _forward_backward(net, features, labels, loss, devices, split_f):
         # A device without an example still takes part, with a gradient of zero: its copy of the weights
         # must make the same update as the others'.
         idle = [
-            loss(net([x.as_in_ctx(device) for x in X_shards[0]]), y_shards[0].as_in_ctx(device)) * 0
+            loss(net([x[:1].as_in_ctx(device) for x in features]), labels[:1].as_in_ctx(device)) * 0
             for device in devices[len(X_shards) :]
         ]
     autograd.backward(losses + idle)
@@ -127,7 +127,7 @@ def train_nli(
     """
     settings = settings or FinetuneSettings()
     devices = devices or try_all_gpus()
-    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    loss, cluster = gluon.loss.SoftmaxCrossEntropyLoss(), join_cluster()
     num_batches = _count_batches(train_iter)
     updater = Updater(trained_parameters(net), settings, num_batches * settings.num_epochs)
     course = Course(updater, keep, start, on_log)
@@ -136,8 +136,9 @@ def train_nli(
 
     def step(features, labels):
         seed_step(settings.seed, course.steps)
-        losses, hits = _forward_backward(net, features, labels, loss, devices, split_batch_multi_inputs)
-        return losses, hits, updater.step(course.steps, len(labels))
+        losses, hits = _forward_backward(net, features, labels, loss, devices, cluster.split)
+        rate = updater.step(course.steps, len(labels))
+        return *cluster.total(losses, hits), rate
 
     with course.running(train_iter):
         # An epoch is over when its weights have been judged: only then does its last step end.
@@ -145,7 +146,7 @@ def train_nli(
             if settings.patience and epoch - course.best[1] >= settings.patience:
                 break
             means = _train_epoch(step, train_iter, epoch, settings.num_epochs, course, progress)
-            dev_acc = evaluate_accuracy_gpus(net, dev_iter)
+            dev_acc = evaluate_accuracy_gpus(net, dev_iter, cluster.split, cluster.total)
             course.log(epoch=epoch + 1, **means, dev_acc=dev_acc)
             if dev_acc > course.best[0]:
                 course.best, course.best_weights = (dev_acc, epoch + 1), updater.weights()
@@ -188,6 +189,7 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
     )
     with course.clock:
         for i, (features, labels) in enumerate(bar, first):
+            features, labels = join_cluster().share(features, labels)
             losses, hits, rate = step(features, labels)
             course.tally.step = course.steps
             for one_loss, one_hit in zip(losses, hits):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from .devices import devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments, join_pairs, truncate_pair
 from .model import read_cls
@@ -127,7 +128,9 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
         raise DataError('there are no pairs', found=pairs, allowed='at least one SentencePair')
     encoder, special = _encoder(net), require_special(vocab)
     table = pair_table(pairs, vocab).shortened(max_len)
-    return rows_of_table(lambda inputs: read_cls(encoder, *inputs), table, special, batch_size, _device(net))
+    return rows_of_table(
+        lambda inputs: read_cls(encoder, *inputs), table, special, batch_size, devices_of(net)
+    )
 
 
 def nearest_words(net, vocab, word, count=8):
@@ -152,7 +155,7 @@ def nearest_words(net, vocab, word, count=8):
             allowed=f'one of its {len(vocab) - len(special):,} words',
             remedy='try a more frequent word, or ask `word in vocab` first',
         )
-    table = _encoder(net).token_embedding.weight.data(_device(net)).asnumpy()  # (V, C)
+    table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)
     lengths = onp.linalg.norm(table, axis=1)
     cosines = table @ table[number] / onp.maximum(lengths * lengths[number], 1e-12)
     cosines[[number, *special]] = -onp.inf
@@ -165,15 +168,11 @@ def _encoder(net):
     return getattr(net, 'bert', net).encoder
 
 
-def _device(net):
-    return next(iter(net.collect_params().values())).list_ctx()[0]
-
-
 def _one_pair(net, vocab, premise, hypothesis, max_len):
     """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
     special = require_special(vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
     kept = truncate_pair(sentence_words(premise), sentence_words(hypothesis), max_len - 3)
     arrays = join_pairs(table, onp.array([0]), special)
-    inputs = [np.array(array, dtype=array.dtype, ctx=_device(net)) for array in arrays]
+    inputs = [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]
     return get_tokens_and_segments(*kept)[0], inputs

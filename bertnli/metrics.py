@@ -68,10 +68,11 @@ def correct(scores, labels):
     return (scores.argmax(axis=1).astype('int32') == labels.astype('int32')).astype('float32').sum()
 
 
-def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs):
+def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, total=lambda hits: [hits]):
     """The share of right answers over a data set, on the devices that hold the network (section 13.6).
 
-    `data_iter` yields `(features, labels)`. Raises `SettingsError` if it yields nothing.
+    `data_iter` yields `(features, labels)`. The workers of a cluster share each batch if `split_f` and
+    `total` are those of their `Cluster`. Raises `SettingsError` if there is nothing to evaluate.
     """
     devices = devices_of(net)
     tally = Tally()
@@ -79,7 +80,7 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs):
         X_shards, y_shards = split_f(features, labels, devices)
         with autograd.predict_mode():
             hits = [correct(net(X), y) for X, y in zip(X_shards, y_shards)]
-        for hit in hits:
+        for hit in total(hits)[0]:
             tally.add(hits=hit)
         tally.add(examples=len(labels))
     if not tally.mean('examples', 'examples') == 1:

@@ -67,10 +67,11 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None):
     """A `Prediction` for each `SentencePair` of a stream, in its order and in constant memory.
 
-    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones. Raises
-    `DataError` with the pair's number, counted from 1, if a sentence has no words.
+    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones, and the
+    devices take turns with them (None: all that hold the network). Raises `DataError` with the pair's number,
+    counted from 1, if a sentence has no words.
     """
-    device = (devices or devices_of(net))[0]
+    devices = devices or devices_of(net)
     require_special(vocab)
     pairs, seen = iter(pairs), 0
     while True:
@@ -79,22 +80,23 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
             return
         table = pair_table(window, vocab, seen).shortened(max_len)
         probabilities = rows_of_table(
-            lambda inputs: npx.softmax(net(inputs)), table, require_special(vocab), batch_size, device
+            lambda inputs: npx.softmax(net(inputs)), table, require_special(vocab), batch_size, devices
         )
         for row in probabilities.tolist():
             yield Prediction(LABELS[row.index(max(row))], tuple(row))
         seen += len(window)
 
 
-def rows_of_table(function, table, special, batch_size, device):
+def rows_of_table(function, table, special, batch_size, devices):
     """What `function` makes of each pair of a table, `(n, k)`, worked on in batches of similar length.
 
+    A batch goes to one device, the next batch to the next: nothing is waited for before all are under way.
     `function` takes `(tokens, segments, valid_lens)` of B pairs and returns an array `(B, k)`.
     """
     order = onp.argsort(table.valid_lens, kind='stable')
     waiting = []
     with autograd.predict_mode():
-        for start in range(0, len(order), batch_size):
+        for start, device in zip(range(0, len(order), batch_size), itertools.cycle(devices)):
             rows = order[start : start + batch_size]
             inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
             waiting.append((rows, function(inputs)))

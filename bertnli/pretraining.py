@@ -11,7 +11,7 @@ import dataclasses
 import numpy as onp
 from tqdm.auto import tqdm
 
-from .devices import split_batch_multi_inputs, try_all_gpus
+from .devices import join_cluster, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally
 from .model import BERTModel
@@ -80,12 +80,15 @@ def train_bert(
     with course.running(train_iter), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
         for step, batch in zip(todo, _endless(train_iter)):
             seed_step(settings.seed, step)
-            mlm, nsp, words = train_batch_bert(net, batch, loss, vocab_size, devices)
+            *X, y = batch
+            X, y = join_cluster().share(X, y)
+            mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices)
             rate = updater.step(step, words)
+            mlm, nsp = join_cluster().total(mlm, nsp)
             course.tally.step = step
             for one_mlm, one_nsp in zip(mlm, nsp):
                 course.tally.add(mlm=one_mlm, nsp=one_nsp)
-            course.tally.add(words=words, pairs=len(batch[0]))
+            course.tally.add(words=words, pairs=len(y))
             clock.tick(mlm + nsp, len(batch[0]))
             bar.update()
             if (step + 1) % log_interval == 0 or step + 1 == num_steps:
@@ -123,17 +126,18 @@ def train_batch_bert(net, batch, loss, vocab_size, devices):
     """Forward and backward of one batch over all devices; the update is the caller's.
 
     Gradients are sums over the M masked words of the batch (next-sentence losses weighted by M / B), so that
-    dividing them by M once gives mean losses whatever the number of devices. Returns the sums of both losses,
-    a list of arrays each, and M.
+    dividing them by M once gives mean losses whatever the number of devices. In a cluster they are those of
+    this worker's part, with the whole batch's M and B. Returns the sums of both losses (two lists of arrays)
+    and M.
     """
     weights = batch[4].asnumpy()
     words = max(1, int((weights > 0).sum()))
-    X_shards, y_shards = split_batch_multi_inputs(batch[:-1], batch[-1], devices)
+    X_shards, y_shards = join_cluster().split(batch[:-1], batch[-1], devices)
     step = _lean_step if _is_plain(net, loss) else _plain_step
     done = [step(net, loss, X, y, vocab_size, words / len(weights)) for X, y in zip(X_shards, y_shards)]
     # A device without an example still takes part, with a gradient of zero: its copy of the weights must
     # make the same update as the others', and its last gradients must not count again.
-    X, y = X_shards[0], y_shards[0]
+    *X, y = (array[:1] for array in batch)
     idle = [
         step(net, loss, [x.as_in_ctx(device) for x in X], y.as_in_ctx(device), vocab_size, 0.0)[0]
         for device in devices[len(done) :]

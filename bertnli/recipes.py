@@ -15,7 +15,7 @@ from pathlib import Path
 from .batches import Batches, load_data_snli
 from .checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint, write_json
 from .datasets import SNLIBERTDataset, WikiTextDataset
-from .devices import try_all_gpus
+from .devices import join_cluster, try_all_gpus
 from .errors import DataError, SettingsError
 from .evaluation import evaluate, evaluate_pretraining, hypothesis_only_baseline
 from .files import data_dir, download_extract
@@ -26,7 +26,7 @@ from .prediction import predict_pairs
 from .pretraining import train_bert
 from .runtime import gluon, init, mx, report
 from .settings import PRESETS
-from .states import Keeper, check_same_run
+from .states import Keeper, check_same_run, state_from_bytes, state_to_bytes
 from .text import LABELS, SentencePair, read_snli, read_wiki
 from .tokens import RESERVED, Vocab, tokenize
 
@@ -82,7 +82,8 @@ def _check_plan(out, settings, devices, limit=None):
             allowed=f'up to the limit of {limit} pairs',
             remedy='choose a smaller batch, or raise the limit',
         )
-    _check_room(out)
+    if join_cluster().first:
+        _check_room(out)
 
 
 def _check_room(out):
@@ -124,7 +125,32 @@ def _checksum(*parts):
 
 def _begin(out, kind, run, resume, devices):
     """`(keep, start, ended)`: a keeper, a state to go on from, the model of a run that has ended; or None."""
-    keep = Keeper(Path(out, 'training'), run)
+    keep, cluster = Keeper(Path(out, 'training'), run), join_cluster()
+    if cluster.count == 1:
+        return keep, *_begin_alone(keep, out, kind, run, resume, devices)
+    if resume and not cluster.exact:
+        raise SettingsError(
+            'a training with dist_async cannot go on',
+            found='resume',
+            allowed='resume, and restarts, with dist_sync',
+            remedy='begin anew: the servers of dist_async keep no state',
+        )
+    # Only the first worker looks into the folder, which the others may not even have, and tells them.
+    start, ended, content = None, None, b''
+    if cluster.first:
+        start, ended = _begin_alone(keep, out, kind, run, resume, devices)
+        content = b'ended' if ended else state_to_bytes(run, start) if start else b''
+    content = cluster.tell(content)
+    if content == b'ended' and not cluster.first:
+        cluster.leave()
+        raise SystemExit  # nothing is left to do
+    if content not in (b'', b'ended'):
+        start = state_from_bytes(content)[-1]
+    return keep, start, ended
+
+
+def _begin_alone(keep, out, kind, run, resume, devices):
+    """`(start, ended)` as this process finds them."""
     start = keep.load() if resume else None
     if start:
         print(f'going on after step {keep.last}')
@@ -132,14 +158,16 @@ def _begin(out, kind, run, resume, devices):
         ended = load_checkpoint(out, devices, kind=kind)
         check_same_run(ended.notes.get('run', {}), run, out)
         print(f'this training has ended already, and its model is in {out}')
-        return keep, None, ended
+        return None, ended
     elif resume:
         print(f'nothing is kept in {keep.folder}: starting from the beginning')
-    return keep, start, None
+    return start, None
 
 
 def _finish(out, keep, net, vocab, settings, metrics, history, setting, half):
-    """Save the model, its numbers and its curves; then no state is needed any more."""
+    """Save the model, its numbers and its curves; then no state is needed. One worker of a cluster does."""
+    if not join_cluster().first:
+        return
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
     notes_of_run = {**notes, 'run': keep.run}
     save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes_of_run, half=half)

@@ -17,6 +17,7 @@ import threading
 
 import numpy
 
+from .cuda import BUILD, installed, load_libraries
 from .errors import RuntimeMismatch
 
 __all__ = ['autograd', 'computes_rightly', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
@@ -140,6 +141,20 @@ def _numpy_in_each_thread():
     mx.util._NumpyArrayScope._current = Scope()
 
 
+def _load_gpu_libraries():
+    """Put NVIDIA's libraries where MXNet's GPU build finds them, if it is that which is installed."""
+    found = load_libraries() if installed() else {}
+    missing = [name for name, where in found.items() if where.startswith('MISSING')]
+    if missing:
+        raise RuntimeMismatch(
+            f'{BUILD} cannot even be imported without its libraries',
+            found=f'{missing[0]}: {found[missing[0]]}',
+            allowed="NVIDIA's CUDA 11 libraries (make gpu installs them) and its driver for a GPU",
+            remedy=f'go back to the CPU build: pip uninstall {BUILD}; '
+            "pip install --force-reinstall --no-deps 'mxnet==1.9.1'",
+        )
+
+
 def _import_mxnet():
     try:
         return importlib.import_module('mxnet')
@@ -159,6 +174,7 @@ if _TUNING:
 else:
     _done['threads'] = _done['allocator'] = 'unchanged (BERTNLI_TUNING=off)'
 _restore_names()
+_load_gpu_libraries()
 with _known_processor():
     mx = _import_mxnet()
 np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
@@ -183,7 +199,9 @@ def report():
     """
     return {
         'python': platform.python_version(),
-        **{name: _version(name) for name in ('mxnet', 'd2l', 'numpy', 'bertnli')},
+        'mxnet': mx.__version__,
+        **{name: _version(name) for name in ('d2l', 'numpy', 'bertnli')},
+        **({BUILD: _version(BUILD)} if installed() else {}),
         'platform': f'{platform.system()} {platform.machine()}',
         'processors': str(len(os.sched_getaffinity(0))),
         'gpus': str(mx.context.num_gpus()),

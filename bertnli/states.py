@@ -20,7 +20,7 @@ from .errors import CheckpointError
 from .files import whole_file
 from .training import State
 
-__all__ = ['Keeper', 'check_same_run']
+__all__ = ['Keeper', 'check_same_run', 'state_from_bytes', 'state_to_bytes']
 
 _FORMAT = 1
 _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
@@ -49,7 +49,7 @@ class Keeper:
         """Keep the state after a number of steps if it is time, or `now`; warn if it cannot be written."""
         if not now and time.monotonic() - self._time < self.seconds:
             return
-        content = _encode(self.run, make_state())
+        content = state_to_bytes(self.run, make_state())
         if content is not None:
             self._write(steps, content)
         self._time = time.monotonic()
@@ -103,7 +103,7 @@ class Keeper:
             self.folder.rmdir()
 
 
-def _encode(run, state):
+def state_to_bytes(run, state):
     """The bytes of a file, or None for a state that is not finite: nobody should go on from there."""
     if not all(onp.isfinite(array).all() for array in state.arrays.values()):
         return None
@@ -115,6 +115,16 @@ def _encode(run, state):
     return safetensors.numpy.save({**state.arrays, 'described': described})
 
 
+def state_from_bytes(content):
+    """The format, the run and the `State` in the bytes of a file."""
+    arrays = safetensors.numpy.load(content)
+    described = json.loads(arrays.pop('described').tobytes())
+    version, run, numbers = described['format'], described.get('run'), described.get('numbers')
+    if version == _FORMAT and not (isinstance(run, dict) and isinstance(numbers['steps'], int)):
+        raise ValueError('the description is incomplete')
+    return version, run, State(arrays, numbers)
+
+
 def _read(path):
     """The run and the state in a file, if its checksum is right."""
     name = _NAME.fullmatch(path.name)
@@ -122,11 +132,7 @@ def _read(path):
         content = path.read_bytes()
         if not name or hashlib.sha256(content).hexdigest() != name[1]:
             raise ValueError('another checksum than in its name')
-        arrays = safetensors.numpy.load(content)
-        described = json.loads(arrays.pop('described').tobytes())
-        version, run, numbers = described['format'], described.get('run'), described.get('numbers')
-        if version == _FORMAT and not (isinstance(run, dict) and isinstance(numbers['steps'], int)):
-            raise ValueError('the description is incomplete')
+        version, run, state = state_from_bytes(content)
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
         raise CheckpointError(
@@ -144,7 +150,7 @@ def _read(path):
             allowed=_FORMAT,
             remedy='update bertnli, or begin anew, without resume',
         )
-    return run, State(arrays, numbers)
+    return run, state
 
 
 def check_same_run(found, wanted, where):

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import NamedTuple
 
+from .devices import join_cluster
 from .errors import BertNLIError, CheckpointError, SettingsError
 from .metrics import Tally
 from .runtime import gluon, mx, np
@@ -34,7 +35,8 @@ __all__ = [
 
 def seed_step(seed, step):
     """Make the dropout of a step a function of the seed and the step's number alone."""
-    mx.random.seed((seed * 1_000_003 + step) % 2**31)
+    # Each worker of a cluster drops other units: all of them together are one batch.
+    mx.random.seed((seed * 1_000_003 + step + join_cluster().number * 998_244_353) % 2**31)
 
 
 def trained_parameters(net):
@@ -48,30 +50,59 @@ class Updater:
     """Adam (Kingma & Ba 2015) with warm-up, decay, clipping and decoupled weight decay, on all devices.
 
     `settings` is a `PretrainSettings` or `FinetuneSettings`; `parameters` is what `collect_params()` gives.
-    Gradients are sums over the examples of all devices; `step(number, divisor)` divides them once.
+    Gradients are sums over the examples of all devices, and of all workers if this process is one of a
+    cluster; `step(number, divisor)` divides them once. With `dist_async`, where no worker ever sees the whole
+    gradient and the servers update, `SettingsError` says which settings are not possible.
     """
 
     def __init__(self, parameters, settings, num_steps, kvstore='device'):
-        self.settings, self.num_steps = settings, num_steps
+        self.settings, self.num_steps, self.cluster = settings, num_steps, join_cluster()
+        if not self.cluster.exact:
+            _check_asynchronous(settings)
         self.parameters = [p for p in parameters.values() if p.grad_req != 'null']
         # subtle: MXNet may otherwise update on its own store, and then nobody can clip before.
         self.trainer = gluon.Trainer(
             parameters,
             'adam',
             {'learning_rate': settings.learning_rate},
-            kvstore=kvstore,
-            update_on_kvstore=False,
+            kvstore=self.cluster.store or kvstore,
+            update_on_kvstore=not self.cluster.exact,
         )
+        if self.cluster.store:
+            self._meet()
+
+    def _meet(self):
+        """Give the servers the first weights, and see that everybody has them.
+
+        subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
+        would then hold sums of gradients under the same names, which would be fetched as weights.
+        """
+        self.trainer._init_kvstore()
+        self.trainer._init_params()
+        with self.cluster.patience('the first weights'):
+            for parameter in self.trainer._params:
+                for data in parameter.list_data():
+                    data.wait_to_read()
 
     def step(self, number, divisor):
         """Update all parameters; returns the learning rate that was used."""
         rate = self.settings.rate(number, self.num_steps)
+        if not self.cluster.exact:
+            return self._step_alone(rate, divisor)
         self.trainer.set_learning_rate(rate)
         self.trainer.allreduce_grads()
         excess = self._excess(divisor, number, rate)
         if self.settings.weight_decay:
             self._decay(1 - rate * self.settings.weight_decay)
         self.trainer.update(divisor * excess)
+        return rate
+
+    def _step_alone(self, rate, divisor):
+        """Send this worker's mean gradient, and take whatever weights the servers have by then."""
+        for parameter in self.parameters:
+            for gradient in parameter.list_grad():
+                gradient /= divisor
+        self.trainer.step(1)
         return rate
 
     def weights(self):
@@ -136,6 +167,21 @@ class Updater:
                     data *= factor
 
 
+def _check_asynchronous(settings):
+    """Raise `SettingsError` for what needs the whole gradient, or a rate that the servers are not told."""
+    plain = {'warmup': 0.0, 'decay': False, 'weight_decay': 0.0, 'clip': None}
+    found = {
+        name: getattr(settings, name) for name, value in plain.items() if getattr(settings, name) != value
+    }
+    if found:
+        raise SettingsError(
+            'dist_async cannot train with these settings',
+            found=', '.join(f'{name}={value}' for name, value in found.items()),
+            allowed=', '.join(f'{name}={value}' for name, value in plain.items()),
+            remedy='use dist_sync, or --preset chapter',
+        )
+
+
 class Clock:
     """Seconds and items of a run, and a leash: Python may run at most two steps ahead of the devices.
 
@@ -168,8 +214,9 @@ class Clock:
 
     def _wait(self, allowed):
         while len(self._pending) > allowed:
-            for array in self._pending.popleft():
-                array.wait_to_read()
+            with join_cluster().patience('the sums of a step'):
+                for array in self._pending.popleft():
+                    array.wait_to_read()
 
     def rate(self):
         """Items a second."""
@@ -202,10 +249,14 @@ class Course:
 
     At each end of a step `keep(steps, make_state, now)` is called, if there is one: `make_state()` is the
     `State`, and `now` says that it should be kept at once. `keep.last` is the step last kept, or None.
+    In a cluster all workers have the same state, and the first one keeps it for all; with `dist_async` nobody
+    has it, and nothing is kept.
     """
 
     def __init__(self, updater=None, keep=None, start=None, on_log=None):
-        self.updater, self.keep, self._signals = updater, keep, []
+        cluster = join_cluster()
+        self.keep = keep if cluster.first and cluster.exact else None
+        self.updater, self._signals = updater, []
         self.steps, self.tally, self.means, self.clock = 0, Tally(), {}, Clock()
         self.history, self._on_log = [], on_log
         self.best, self.best_weights = (-1.0, 0), []

@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import random_weights
+from small_models import pretraining_batch, random_weights, small_bert
 
 from bertnli import evaluation
 from bertnli.batches import Batches
@@ -366,6 +366,14 @@ def test_a_pretraining_is_judged_word_by_word_as_numpy_does():
     assert found['mlm_accuracy'] == pytest.approx(numpy.mean(hits))
     assert found['nsp_accuracy'] == pytest.approx(numpy.mean(next_hits))
     assert (found['words'], found['pairs']) == (len(losses), len(dataset))
+
+
+def test_a_pretraining_is_judged_by_all_devices_alike():
+    batch = pretraining_batch(7)
+    alone = evaluate_pretraining(small_bert(), iter([batch]))
+    for number in (2, 3, 9):
+        net = small_bert(cpu_devices(number))
+        assert evaluate_pretraining(net, iter([batch])) == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_pretraining_is_not_judged_on_nothing():

@@ -187,6 +187,17 @@ def test_the_device_asked_for_is_used():
     assert_is(next(predict_pairs(net, VOCAB, pair, devices=[second])), by_hand(['a', 'dog'], ['a', 'man']))
 
 
+def test_all_devices_that_hold_the_network_answer(monkeypatch):
+    devices = cpu_devices(3)
+    net = random_weights(BERTClassifier(BERTModel(len(VOCAB), 12, 10, 3, 2, 0.4, max_len=40)), devices)
+    seen, call = set(), BERTClassifier.__call__
+    monkeypatch.setattr(BERTClassifier, '__call__', lambda self, X: (seen.add(X[0].ctx), call(self, X))[1])
+    pairs = [SentencePair(['a'] * length, ['dog'], None) for length in range(1, 8)]
+    for pair, prediction in zip(pairs, predict_pairs(net, VOCAB, pairs, batch_size=2)):
+        assert_is(prediction, by_hand(pair.premise, pair.hypothesis))
+    assert seen == set(devices)
+
+
 # --- gaps -----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,379 @@
+"""Many processes train as one: the same weights, one voice, one end. All processes and all kills are real."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from bertnli import SettingsError
+from bertnli.launch import launch, manager_script, read_hosts, task_environment
+
+# 202 pairs in batches of 20: the last batch is one pair for each of two workers, and nothing for a third.
+FINETUNE = 'finetune --preset demo --bert none --limit 202 --batch-size 20 --epochs 2 --quiet'.split()
+PRETRAIN = 'pretrain --preset demo --batch-size 31 --steps 20 --quiet'.split()
+APART = 2e-4  # Adam makes steps of 2e-3 whatever the gradient's size: rounding in a tiny one is seen
+END = 30  # seconds in which a job is over everywhere
+
+
+def bertnli(*words, **options):
+    """The command in a process of its own, with one thread."""
+    return subprocess.Popen(
+        [sys.executable, '-m', 'bertnli', *map(str, words)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', **options.pop('env', {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finished(process, seconds=300):
+    """`(exit code, standard output, standard error)`; a job that hangs is a failure."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out, err
+
+
+def run(*words):
+    code, out, err = finished(bertnli(*words))
+    assert code == 0, err
+    return out, err
+
+
+def model_in(folder):
+    [path] = Path(folder).glob('weights-*.safetensors')
+    return load_file(path)
+
+
+def numbers_in(folder):
+    return json.loads(Path(folder, 'metrics.json').read_text(encoding='utf-8'))
+
+
+def apart(folder, other):
+    """The largest difference of any weight, but for the keys' biases, whose true gradient is zero."""
+    ours, theirs = model_in(folder), model_in(other)
+    assert ours.keys() == theirs.keys()
+    return max(float(abs(ours[n] - theirs[n]).max()) for n in ours if not n.endswith('W_k.bias'))
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """Folders of both trainings in one process on one device, made when they are asked for."""
+    made = {}
+
+    def folder(command, *more):
+        words = (*command, *more)
+        if words not in made:
+            made[words] = tmp_path_factory.mktemp('alone')
+            run(*words, '--devices', 'cpu', '--out', made[words])
+        return made[words]
+
+    return folder
+
+
+def family(process):
+    """Everything that a launcher has started."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def of_role(process, role, number=0, guard=False):
+    """A process of a job, or its guard."""
+    found = []
+    for one in family(process):
+        try:
+            environ, words = one.environ(), one.cmdline()
+        except psutil.Error:
+            continue
+        if environ.get('DMLC_ROLE') == role and ('bertnli.launch' in words) == guard:
+            found.append((int(environ.get('DMLC_RANK', 0)), one))
+    return dict(found).get(number)
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, 'it did not come to that'
+        time.sleep(0.1)
+    return found
+
+
+def assert_gone(processes, seconds=3):
+    """Nothing of a job is left."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def listening(processes):
+    """The addresses on which some processes listen."""
+    found = set()
+    for one in processes:
+        try:
+            connections = getattr(one, 'net_connections', None) or one.connections
+            found |= {(c.laddr.ip, c.laddr.port) for c in connections('inet') if c.status == 'LISTEN'}
+        except psutil.Error:
+            continue
+    return found
+
+
+# --- the same weights -------------------------------------------------------------------------------
+
+
+JOBS = [
+    pytest.param(FINETUNE, 2, 1, 'cpu', id='finetune-2x1'),
+    pytest.param(PRETRAIN, 2, 1, 'cpu:2', id='pretrain-2x2', marks=pytest.mark.slow),
+    pytest.param(FINETUNE, 2, 1, 'cpu:2', id='finetune-2x2', marks=pytest.mark.slow),
+    pytest.param(FINETUNE, 3, 2, 'cpu', id='finetune-3x1', marks=pytest.mark.slow),
+    pytest.param(PRETRAIN, 2, 1, 'cpu', id='pretrain-2x1', marks=pytest.mark.slow),
+    pytest.param(PRETRAIN, 3, 2, 'cpu', id='pretrain-3x1', marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(('command', 'workers', 'servers', 'devices'), JOBS)
+def test_workers_end_with_the_weights_of_one_process(alone, tmp_path, command, workers, servers, devices):
+    job = ['launch', '--workers', workers, '--servers', servers, '--']
+    out, err = run(*job, *command, '--devices', devices, '--out', tmp_path)
+    difference = apart(alone(command), tmp_path)
+    print(f'largest difference: {difference:.1e}')
+    assert 0 < difference < APART
+    ours, theirs = numbers_in(tmp_path), numbers_in(alone(command))
+    for name in {'dev_accuracy', 'best_epoch', 'train_accuracy', 'train_pairs', 'pretrain_steps'} & {*theirs}:
+        assert ours[name] == theirs[name], name
+    for name in {'train_loss', 'mlm_loss', 'nsp_loss'} & {*theirs}:
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+    assert out.count('the model is in') == 1  # one voice
+    assert err == ''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', [FINETUNE, PRETRAIN], ids=['finetune', 'pretrain'])
+def test_three_devices_end_with_the_weights_of_one(alone, tmp_path, command):
+    run(*command, '--devices', 'cpu:3', '--out', tmp_path)
+    assert 0 < apart(alone(command), tmp_path) < APART
+
+
+@pytest.mark.slow
+def test_without_waiting_for_each_other_workers_still_learn(tmp_path):
+    plain = 'finetune --preset chapter --bert none --limit 2000 --batch-size 64 --epochs 3 --quiet'.split()
+    run('launch', '--kvstore', 'dist_async', '--', *plain, '--out', tmp_path)
+    # The chapter's rate is small: a few steps show that the loss falls, not more.
+    assert numbers_in(tmp_path)['train_loss'] < 1.1
+
+
+@pytest.mark.slow
+def test_dist_async_refuses_what_no_worker_can_do_alone(tmp_path):
+    code, _, err = finished(bertnli('launch', '--kvstore', 'dist_async', '--', *FINETUNE, '--out', tmp_path))
+    assert code == 2
+    assert 'dist_async cannot train with these settings' in err
+    assert err.count('bertnli:') == 2  # the mistake, and that the job has ended
+
+
+# --- one end ----------------------------------------------------------------------------------------
+
+
+KILLS = [
+    ('worker', 1, False),
+    ('worker', 0, False),
+    ('server', 0, False),
+    ('scheduler', 0, False),
+    ('worker', 1, True),
+    ('server', 0, True),
+]
+LONGER = [*FINETUNE, '--epochs', '6']
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    """The folder of a job that nobody disturbed."""
+    folder = tmp_path_factory.mktemp('undisturbed')
+    run('launch', '--', *LONGER, '--out', folder)
+    return folder
+
+
+def test_a_server_that_is_killed_ends_the_job_everywhere(tmp_path):
+    process = bertnli('launch', '--', *LONGER, '--out', tmp_path)
+    # The first worker's sums have come back from the server when it has something to keep.
+    wait_for(lambda: list(tmp_path.glob('training/state-*')))
+    job = family(process)
+    assert len(job) == 8  # four processes and their guards
+    ports = listening(job)
+    assert len(ports) >= 4
+    assert {address for address, _ in ports} == {'127.0.0.1'}
+    of_role(process, 'server').kill()
+    assert_gone(job, END)
+    code, _, err = finished(process)
+    assert code == 128 + signal.SIGKILL
+    assert err.count('bertnli:') == 1
+    assert 'the job has ended: server 0 was ended by SIGKILL' in err
+    for address, port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('role', 'number', 'guard'), KILLS)
+def test_after_a_kill_a_job_goes_on_to_the_same_weights(undisturbed, tmp_path, role, number, guard):
+    process = bertnli('launch', '--restarts', '1', '--', *LONGER, '--out', tmp_path)
+    wait_for(lambda: list(tmp_path.glob('training/state-*')))
+    job = family(process)
+    of_role(process, role, number, guard).kill()
+    assert_gone(job, END)
+    code, out, err = finished(process)
+    assert code == 0, err
+    name = role if role == 'scheduler' else f'{role} {number}'
+    assert f'the job has ended: {name} was ended by SIGKILL' in err
+    assert 'restart 1 of 1' in err
+    assert 'going on after step' in out
+    assert apart(undisturbed, tmp_path) == 0.0
+    assert numbers_in(tmp_path)['dev_accuracy'] == numbers_in(undisturbed)['dev_accuracy']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_job_ends_with_its_launcher_and_goes_on(undisturbed, tmp_path, number):
+    words = ['launch', '--', *LONGER, '--out', tmp_path]
+    process = bertnli(*words)
+    wait_for(lambda: list(tmp_path.glob('training/state-*')))
+    job = family(process)
+    process.send_signal(number)
+    assert_gone(job, END)
+    code, _, err = finished(process)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert 'with resume it goes on from step' in err
+    out, _ = run(*words, '--resume')
+    assert 'going on after step' in out
+    assert apart(undisturbed, tmp_path) == 0.0
+
+
+def test_a_mistake_is_told_once_and_not_tried_again(tmp_path):
+    words = ['launch', '--restarts', '3', '--', *FINETUNE, '--data', tmp_path / 'nowhere', '--out', tmp_path]
+    process = bertnli(*words)
+    wait_for(lambda: of_role(process, 'worker', 1))
+    job = family(process)
+    code, _, err = finished(process)
+    assert_gone(job)
+    assert code == 2
+    assert err.count('nowhere') == 1
+    assert 'restart' not in err
+
+
+def test_a_port_that_is_taken_ends_the_job(tmp_path):
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        port = other.getsockname()[1]
+        process = bertnli('launch', '--port', port, '--', *FINETUNE, '--out', tmp_path)
+        code, _, err = finished(process, END)
+    assert code == 2
+    assert 'the scheduler cannot listen on its port' in err
+    assert f'127.0.0.1:{port}' in err
+
+
+def test_a_host_that_cannot_be_reached_ends_the_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Nobody has this address (RFC 5737); ssh is the real one, if there is one.
+    Path('hosts').write_text('nobody@192.0.2.1 2\n')
+    outcome = launch(FINETUNE, workers=2, hosts=read_hosts('hosts'))
+    assert outcome.code == 255
+    assert 'nobody@192.0.2.1 cannot be reached, or was lost' in outcome.message
+
+
+# --- what is asked for ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'),
+    [
+        ('', 'is empty'),
+        ('# nothing\n\n', 'is empty'),
+        ('127.0.0.1 two', 'cannot be read'),
+        ('127.0.0.1 0', 'cannot be read'),
+        ('127.0.0.1 1 1', 'cannot be read'),
+        ('-oProxyCommand=ls 1', 'cannot be read'),
+        ('me@127.0.0.1 1\nme@127.0.0.1 1', 'stands twice'),
+        ('127.0.0.1\n192.0.2.1', 'cannot reach this one'),
+        ('not..a.name 1', 'has no address'),
+    ],
+)
+def test_a_list_of_hosts_that_makes_no_sense_is_refused(tmp_path, text, problem):
+    path = tmp_path / 'hosts'
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=problem):
+        read_hosts(path)
+
+
+def test_hosts_are_read_with_their_places(tmp_path):
+    path = tmp_path / 'hosts'
+    path.write_text('# ours\nme@192.0.2.1 2\n\n192.0.2.2  # one\n')
+    assert [tuple(host) for host in read_hosts(path)] == [
+        ('me@192.0.2.1', '192.0.2.1', 2),
+        ('192.0.2.2', '192.0.2.2', 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('command', 'numbers', 'problem'),
+    [
+        (['demo'], {}, 'only a training'),
+        ([], {}, 'only a training'),
+        (FINETUNE, {'workers': 0}, 'number of workers'),
+        (FINETUNE, {'servers': 0}, 'number of servers'),
+        (FINETUNE, {'restarts': -1}, 'number of restarts'),
+    ],
+)
+def test_what_cannot_be_launched_is_refused_before_anything_starts(command, numbers, problem):
+    with pytest.raises(SettingsError, match=problem):
+        launch(command, **{'workers': 2, **numbers})
+
+
+def test_more_workers_than_slots_are_refused(tmp_path):
+    path = tmp_path / 'hosts'
+    path.write_text('192.0.2.1 2\n192.0.2.2')
+    with pytest.raises(SettingsError, match='more workers than places'):
+        launch(FINETUNE, workers=4, hosts=read_hosts(path))
+
+
+@pytest.mark.parametrize('manager', ['slurm', 'mpi', 'kubernetes'])
+def test_a_managers_script_starts_every_task_with_all_variables(manager):
+    text = manager_script(manager, ['pretrain', '--data', 'my data'], workers=4, servers=2, port=9000)
+    assert 'launch --task' in text
+    assert "pretrain --data 'my data'" in text
+    for part in ('DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER', '9000', '7'):
+        assert part in text
+
+
+@pytest.mark.parametrize('task', [-1, 4])
+def test_a_task_too_many_is_refused(task):
+    given = {'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_PS_ROOT_PORT': '9'}
+    with pytest.raises(SettingsError, match='no such task'):
+        task_environment(task, {**given, 'DMLC_NUM_WORKER': '2', 'DMLC_NUM_SERVER': '1'})
+    with pytest.raises(SettingsError, match='incomplete'):
+        task_environment(0, given)
+
+
+@pytest.mark.slow
+def test_tasks_that_a_manager_started_train_together(alone, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    env = {'DMLC_PS_ROOT_URI': 'localhost', 'DMLC_PS_ROOT_PORT': str(port)}
+    env.update(DMLC_NUM_WORKER='2', DMLC_NUM_SERVER='1')
+    words = ['launch', '--task']
+    tasks = [bertnli(*words, i, '--', *FINETUNE, '--out', tmp_path, env=env) for i in range(4)]
+    assert [finished(task)[0] for task in tasks] == [0, 0, 0, 0]
+    assert 0 < apart(alone(FINETUNE), tmp_path) < APART
