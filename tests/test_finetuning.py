@@ -229,7 +229,7 @@ def test_the_best_epoch_on_dev_is_kept_where_later_ones_are_worse(count, monkeyp
     """The dev split is scored 0.4, 0.7, 0.7, 0.2: the first of the best stays, on every device."""
     scores, seen = iter([0.4, 0.7, 0.7, 0.2]), []
 
-    def evaluate(net, data_iter):
+    def evaluate(net, data_iter, *_):
         assert data_iter == 'dev split'
         seen.append(weights_of(net))
         return next(scores)
