@@ -141,7 +141,8 @@ class Cluster:
     (True, 1)
     """
 
-    def __init__(self, store=None, number=0, count=1, patience=300):
+    def __init__(self, store=None, number=0, count=1, patience=300, exact=True):
+        self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
         self.store, self.number, self.count, self._patience = store, number, count, patience
         self._said, self._ready, self._sums = 0, set(), {}
 
@@ -149,11 +150,6 @@ class Cluster:
     def first(self):
         """Whether this process speaks and writes for all."""
         return self.number == 0
-
-    @property
-    def exact(self):
-        """Whether a step is that of one process with all devices; `dist_async` trades this for speed."""
-        return self.store is None or 'async' not in self.store.type
 
     def share(self, X, y):
         """What this worker trains on: the whole batch if steps are exact, for then `split` divides it."""
@@ -276,7 +272,7 @@ def join_cluster():
             remedy='start with bertnli launch, or with the variables that it prints',
         )
     with _limited(patience, 'all workers to join'):
-        return Cluster(mx.kv.create(kind), number, count, patience)
+        return Cluster(mx.kv.create(kind), number, count, patience, exact=kind == 'dist_sync')
 
 
 def _whole_number(name, default=''):

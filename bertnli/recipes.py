@@ -128,13 +128,15 @@ def _begin(out, kind, run, resume, devices):
     keep, cluster = Keeper(Path(out, 'training'), run), join_cluster()
     if cluster.count == 1:
         return keep, *_begin_alone(keep, out, kind, run, resume, devices)
-    if resume and not cluster.exact:
-        raise SettingsError(
-            'a training with dist_async cannot go on',
-            found='resume',
-            allowed='resume, and restarts, with dist_sync',
-            remedy='begin anew: the servers of dist_async keep no state',
-        )
+    if not cluster.exact:
+        if resume:
+            raise SettingsError(
+                'a training with dist_async cannot go on',
+                found='resume',
+                allowed='resume, and restarts, with dist_sync',
+                remedy='begin anew: the servers of dist_async keep no state',
+            )
+        return keep, None, None
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
     start, ended, content = None, None, b''
     if cluster.first:

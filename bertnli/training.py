@@ -112,7 +112,9 @@ class Updater:
     def set_weights(self, weights):
         """Give all devices the weights of such a list."""
         for parameter, weight in zip(self.parameters, weights):
-            parameter.set_data(np.array(weight))
+            # Not `set_data`: it refuses when servers make the updates.
+            for data in parameter.list_data():
+                data[:] = np.array(weight, ctx=data.ctx)
 
     def arrays(self):
         """Weights and Adam's two moments by name, after at least one step."""
