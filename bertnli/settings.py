@@ -196,7 +196,7 @@ PRESETS = {
             decay=True,
             weight_decay=0.01,
             clip=1.0,
-            num_steps=5000,
+            num_steps=8000,
             min_freq=10,
             pair_text=True,
         ),
