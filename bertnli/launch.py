@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from .errors import BertNLIError, SettingsError
 
-__all__ = ['Host', 'Outcome', 'launch', 'manager_script', 'read_hosts', 'task_environment']
+__all__ = ['launch', 'manager_script', 'read_hosts', 'run_task']
 
 _BEAT, _SILENCE = 2, 12  # seconds from beat to beat, and without one until a guard ends its process
 _GRACE = 5  # seconds in which a process that was asked to end should be gone
