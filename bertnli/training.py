@@ -280,7 +280,7 @@ class Course:
             'seconds': self.clock.elapsed(),
             'items': self.clock.items,
             'best': list(self.best),
-            'history': self.history,
+            'history': list(self.history),
         }
         return State(arrays, numbers)
 
