@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 
 import hypothesis
@@ -43,6 +44,22 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / 'cache'
     monkeypatch.setenv('BERTNLI_CACHE', str(folder))
     return folder
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of one megabyte, and a function that mounts it anew with other options."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+
+    def mount(options):
+        words = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
+        return subprocess.run(words, capture_output=True).returncode
+
+    if os.getuid() or mount('size=1m'):
+        pytest.skip('only root may mount a disk, and not everywhere')
+    yield folder, lambda options: mount(f'remount,{options}')
+    subprocess.run(['umount', str(folder)], check=True)
 
 
 @pytest.fixture

@@ -25,22 +25,6 @@ NOBODY = 65534
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason='only root may mount a disk or become another user')
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of one megabyte, and a function that mounts it anew with other options."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-
-    def mount(options):
-        words = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
-        return subprocess.run(words, capture_output=True).returncode
-
-    if os.getuid() or mount('size=1m'):
-        pytest.skip('only root may mount a disk, and not everywhere')
-    yield folder, lambda options: mount(f'remount,{options}')
-    subprocess.run(['umount', str(folder)], check=True)
-
-
 def fill(folder, left=0):
     room = os.statvfs(folder)
     (folder / 'film').write_bytes(b'x' * (room.f_bavail * room.f_frsize - left))

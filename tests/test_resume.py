@@ -589,22 +589,6 @@ def test_states_are_kept_when_it_is_time(tmp_path, monkeypatch):
 # --- no room, no permission -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A small disk of its own, and a function that mounts it anew with other options."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-
-    def mount(options):
-        words = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
-        return subprocess.run(words, capture_output=True).returncode
-
-    if os.getuid() or mount('size=1m'):
-        pytest.skip('only root may mount a disk, and not everywhere')
-    yield folder, lambda options: mount(f'remount,{options}')
-    subprocess.run(['umount', str(folder)], check=True)
-
-
 @pytest.mark.parametrize('kind', ['pretrain', 'finetune'])
 def test_on_a_full_disk_the_states_stand_and_with_room_again_the_run_ends_bit_equal(
     kind, undisturbed, disk, monkeypatch
