@@ -469,7 +469,10 @@ def test_ctrl_c_ends_a_training_with_130_and_no_traceback(tmp_path):
         assert piece, seen
         seen += piece
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # nothing, if it has ended
     assert process.returncode == 130, errors
     assert b'\nbertnli: interrupted after step ' in errors
     assert errors.endswith(b' --resume\n')
