@@ -40,7 +40,7 @@ test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pyt
 
 test-browser: MARKS := browser and not slow
 test-browser: $(INSTALLED)  ## notebooks in JupyterLab and headless Chromium; skipped where there is none
-	-$(PIP) --quiet --editable '.[browser]'
+	-$(PIP) --quiet --editable '.[browser,pages]'
 	$(RUN) pytest tests/test_browser.py -m '$(MARKS)' $(ARGS)
 
 gpu: $(INSTALLED)  ## put MXNet's GPU build and NVIDIA's CUDA 11 libraries in place of the CPU build (about 4 GB)

@@ -217,7 +217,7 @@ def test_a_notebook_runs_with_shift_enter_and_its_curves_grow_without_flicker(la
             page.screenshot(path=tmp_path / f'cell-{number}.png')
         if kind == 'code' and 'LiveCurves' in source:
             first = next(place for place, content in enumerate(frames) if content)
-            assert len(frames[first:]) >= 5, 'the picture has hardly changed while the network learned'
+            assert len(frames[first:]) >= 3, 'the picture has hardly changed while the network learned'
             assert all(frames[first:]), 'the picture was away in between'
 
 
