@@ -96,11 +96,8 @@ def sizes(out, data=None, *, test=False, **options):
 def baselines(out, data=None, *, test=False, **_):
     """What a reader reaches who never sees the premise, or sees no words, only how many are shared."""
     folder = download_extract('SNLI', data_dir=data)
-    splits = ['dev', 'test'] if test else ['dev']
-    train, judged = (
-        read_snli(folder, split='train'),
-        {split: read_snli(folder, split=split) for split in splits},
-    )
+    train = read_snli(folder, split='train')
+    judged = {split: read_snli(folder, split=split) for split in _splits(test)}
     kinds = [('hypothesis only', hypothesis_only_baseline), ('shared words only', overlap_baseline)]
     return [
         {'name': name, **{f'{split}_accuracy': kind(train, pairs) for split, pairs in judged.items()}}
@@ -130,6 +127,10 @@ def forecast(points, count):
     return 1 - math.exp(y + slope * (math.log(count) - x))
 
 
+def _splits(test):
+    return ['dev', 'test'] if test else ['dev']
+
+
 def _answer(run, out, data, test, options):
     """Train a run to its end, judge it, and tell it as a row."""
     folder = Path(out, re.sub(r'[^a-z0-9]+', '-', run.name.lower()).strip('-'))
@@ -142,7 +143,7 @@ def _answer(run, out, data, test, options):
         folder, bert, vocab, data=data, chosen=chosen, limit=run.limit, resume=True, **options
     )
     row = {'name': run.name, **metrics}
-    for split in ['dev', 'test'] if test else ['dev']:
+    for split in _splits(test):
         judged, _ = evaluate_folder(folder, split, data=data, progress=False)
         row.update({f'{split}_accuracy': judged.accuracy, f'{split}_ece': judged.ece})
     return row
