@@ -83,8 +83,7 @@ def sizes(out, data=None, *, test=False, **options):
     count = len(read_snli(download_extract('SNLI', data_dir=data), split='train')[2])
     limits = [count * percent // 100 for percent in (5, 10, 25, 50)]
     runs = [Run(f'{limit:,} pairs', 'bert-wikitext2', limit=limit) for limit in limits]
-    # The last is the first of `seeds`: in the same folder it is not trained twice.
-    runs.append(Run('seed 0', 'bert-wikitext2'))
+    runs.append(Run('all pairs', 'bert-wikitext2'))
     rows = [_answer(run, out, data, test, options) for run in runs]
     points = [(row['train_pairs'], row['dev_accuracy']) for row in rows]
     return [
@@ -133,7 +132,8 @@ def _splits(test):
 
 def _answer(run, out, data, test, options):
     """Train a run to its end, judge it, and tell it as a row."""
-    folder = Path(out, re.sub(r'[^a-z0-9]+', '-', run.name.lower()).strip('-'))
+    # Named by what is trained, not by the row: two rows that ask for the same share it.
+    folder = _folder(out, *(f'{name} {value}' for name, value in run._asdict().items() if name != 'name'))
     bert, vocab = _bert(run.bert, out, data, options)
     if run.capitals:
         data = _without_capitals(Path(out, 'capitals-unknown'), data)
@@ -156,8 +156,12 @@ def _bert(name, out, data, options):
     row, others = _BERTS[name]
     chosen = preset(row)
     chosen = dataclasses.replace(chosen, pretrain=changed(chosen.pretrain, **others))
-    folder = Path(out, 'bert-' + re.sub(r'[^a-z0-9]+', '-', name))
+    folder = _folder(out, 'bert', name)
     return pretrain(folder, data=data, chosen=chosen, resume=True, **options)[:2]
+
+
+def _folder(out, *words):
+    return Path(out, re.sub(r'[^a-z0-9]+', '-', ' '.join(words).lower()))
 
 
 def _without_capitals(folder, data):

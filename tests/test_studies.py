@@ -69,6 +69,9 @@ def test_sizes_end_with_the_forecast_of_their_own_line(data, tmp_path):
     assert counts == sorted(counts)
     assert counts[-1] == len(read_snli(download_extract('SNLI', data_dir=data), split='train')[2])
     points = [(row['train_pairs'], row['dev_accuracy']) for row in rows]
+    trained = len(list(tmp_path.glob('*/weights-*.safetensors')))
+    studies.seeds(tmp_path, data, **QUIET)  # whose first is the last of the sizes
+    assert len(list(tmp_path.glob('*/weights-*.safetensors'))) == trained + 2
     assert forecast['dev_accuracy'] == studies.forecast(points, 549_367)
 
 
