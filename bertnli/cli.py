@@ -117,6 +117,9 @@ def _options(*names):
         'steps': click.option('--steps', type=int, help='Pretraining steps.'),
         'epochs': click.option('--epochs', type=int, help='Fine-tuning epochs.'),
         'batch': click.option('--batch-size', type=int, help='Examples a step, over all devices.'),
+        'accumulate': click.option(
+            '--accumulate', type=int, help='Parts of a batch, one after another: less memory, the same steps.'
+        ),
         'resume': click.option(
             '--resume', is_flag=True, help='Go on where the same training was interrupted or killed.'
         ),
@@ -126,13 +129,14 @@ def _options(*names):
     return lambda command: functools.reduce(lambda f, name: known[name](f), reversed(names), command)
 
 
-def _chosen(preset, *, seed=None, steps=None, epochs=None, batch_size=None):
+def _chosen(preset, *, seed=None, steps=None, epochs=None, batch_size=None, accumulate=None):
     """A preset with what the command line changes."""
     row, changed = library.recipes.preset(preset), library.settings.changed
+    common = {'seed': seed, 'batch_size': batch_size, 'accumulate': accumulate}
     return dataclasses.replace(
         row,
-        pretrain=changed(row.pretrain, seed=seed, num_steps=steps, batch_size=batch_size),
-        finetune=changed(row.finetune, seed=seed, num_epochs=epochs, batch_size=batch_size),
+        pretrain=changed(row.pretrain, num_steps=steps, **common),
+        finetune=changed(row.finetune, num_epochs=epochs, **common),
     )
 
 
@@ -174,14 +178,17 @@ def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, qui
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'resume', 'half', 'quiet')
-def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume, half, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'accumulate')
+@_options('resume', 'half', 'quiet')
+def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, accumulate, resume, half, quiet):
     """Pretrain a BERT on WikiText-2: masked words and next sentences.
 
     \b
     Example:   bertnli pretrain --preset chapter --data DIR --out runs/bert
     """
-    chosen = _chosen(preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size)
+    chosen = _chosen(
+        preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size, accumulate=accumulate
+    )
     out = out or 'runs/pretrain'
     library.recipes.pretrain(
         out,
@@ -204,14 +211,19 @@ def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, resume,
     metavar='DIR|NAME|none',
     help='A pretrained model, or none to start without.',
 )
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'resume', 'half', 'quiet')
-def finetune(bert, data, out, seed, devices, limit, preset, epochs, batch_size, resume, half, quiet):
+@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'accumulate')
+@_options('resume', 'half', 'quiet')
+def finetune(
+    bert, data, out, seed, devices, limit, preset, epochs, batch_size, accumulate, resume, half, quiet
+):
     """Fine-tune a pretrained BERT on SNLI and keep the epoch that is best on dev.
 
     \b
     Example:   bertnli finetune --bert runs/pretrain --data DIR
     """
-    chosen = _chosen(preset or 'chapter', seed=seed, epochs=epochs, batch_size=batch_size)
+    chosen = _chosen(
+        preset or 'chapter', seed=seed, epochs=epochs, batch_size=batch_size, accumulate=accumulate
+    )
     out, devices = out or 'runs/finetune', _devices(devices)
     start, vocab = library.recipes.pretrained(bert, devices)
     _, metrics = library.recipes.finetune(

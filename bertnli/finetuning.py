@@ -20,6 +20,7 @@ from .training import (
     Updater,
     check_finite,
     check_steps,
+    in_parts,
     seed_step,
     trained_parameters,
 )
@@ -136,7 +137,10 @@ def train_nli(
 
     def step(features, labels):
         seed_step(settings.seed, course.steps)
-        losses, hits = _forward_backward(net, features, labels, loss, devices, cluster.split)
+        losses, hits = [], []
+        for X, y in in_parts(features, labels, settings.accumulate, updater):
+            more_losses, more_hits = _forward_backward(net, X, y, loss, devices, cluster.split)
+            losses, hits = losses + more_losses, hits + more_hits
         rate = updater.step(course.steps, len(labels))
         return *cluster.total(losses, hits), rate
 

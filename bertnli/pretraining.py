@@ -17,7 +17,7 @@ from .metrics import Tally
 from .model import BERTModel
 from .runtime import autograd, gluon, np, npx
 from .settings import PretrainSettings
-from .training import Course, Updater, check_finite, check_steps, seed_step
+from .training import Course, Updater, check_finite, check_steps, in_parts, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
@@ -82,7 +82,8 @@ def train_bert(
             seed_step(settings.seed, step)
             *X, y = batch
             X, y = join_cluster().share(X, y)
-            mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices)
+            parts = in_parts(X, y, settings.accumulate, updater)
+            mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices, parts)
             rate = updater.step(step, words)
             mlm, nsp = join_cluster().total(mlm, nsp)
             course.tally.step = step
@@ -122,32 +123,43 @@ def _endless(train_iter):
             raise SettingsError('there is nothing to train on', found='an iterator without batches')
 
 
-def train_batch_bert(net, batch, loss, vocab_size, devices):
+def train_batch_bert(net, batch, loss, vocab_size, devices, parts=None):
     """Forward and backward of one batch over all devices; the update is the caller's.
 
     Gradients are sums over the M masked words of the batch (next-sentence losses weighted by M / B), so that
     dividing them by M once gives mean losses whatever the number of devices. In a cluster they are those of
-    this worker's part, with the whole batch's M and B. Returns the sums of both losses (two lists of arrays)
-    and M.
+    this worker's part, with the whole batch's M and B. `parts` may yield the batch in parts, each
+    `(inputs, nsp_y)`. Returns the sums of both losses (two lists of arrays) and M.
     """
+    *X, y = batch
     weights = batch[4].asnumpy()
     words = max(1, int((weights > 0).sum()))
-    X_shards, y_shards = join_cluster().split(batch[:-1], batch[-1], devices)
+    mlm, nsp = [], []
+    for part_X, part_y in parts or [(X, y)]:
+        more_mlm, more_nsp = _forward_backward(
+            net, part_X, part_y, loss, vocab_size, devices, words / len(weights)
+        )
+        mlm, nsp = mlm + more_mlm, nsp + more_nsp
+    return mlm, nsp, words
+
+
+def _forward_backward(net, X, y, loss, vocab_size, devices, nsp_weight):
+    """Losses of every device, backward passes begun; nothing is waited for."""
+    X_shards, y_shards = join_cluster().split(X, y, devices)
     step = _lean_step if _is_plain(net, loss) else _plain_step
-    done = [step(net, loss, X, y, vocab_size, words / len(weights)) for X, y in zip(X_shards, y_shards)]
+    done = [step(net, loss, *shard, vocab_size, nsp_weight) for shard in zip(X_shards, y_shards)]
     # A device without an example still takes part, with a gradient of zero: its copy of the weights must
     # make the same update as the others', and its last gradients must not count again.
-    *X, y = (array[:1] for array in batch)
     idle = [
-        step(net, loss, [x.as_in_ctx(device) for x in X], y.as_in_ctx(device), vocab_size, 0.0)[0]
-        for device in devices[len(done) :]
+        step(net, loss, [x[:1].as_in_ctx(d) for x in X], y[:1].as_in_ctx(d), vocab_size, 0.0)[0]
+        for d in devices[len(done) :]
     ]
     # Only now, with every device at work on its forward pass, ask for the backward passes.
     for heads, gradients, _, _ in done:
         autograd.backward(heads, gradients)
     for heads in idle:
         autograd.backward(heads, [np.zeros_like(head) for head in heads])
-    return [mlm for _, _, mlm, _ in done], [nsp for _, _, _, nsp in done], words
+    return [mlm for _, _, mlm, _ in done], [nsp for _, _, _, nsp in done]
 
 
 def _is_plain(net, loss):

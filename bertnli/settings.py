@@ -68,6 +68,7 @@ class _TrainSettings:
     """What both trainings share."""
 
     batch_size: int = 256  # examples a step, over all devices
+    accumulate: int = 1  # parts of a batch, worked on one after another: less memory for the same step
     max_len: int = 128  # tokens a pair, special ones included
     learning_rate: float = 1e-3  # at its peak
     warmup: float = 0.0  # fraction of the steps in which the rate rises from 0
@@ -78,6 +79,7 @@ class _TrainSettings:
 
     def __post_init__(self):
         _check('batch_size', self.batch_size, int, 1)
+        _check('accumulate', self.accumulate, int, 1)
         _check('max_len', self.max_len, int, 5)
         _check('learning_rate', self.learning_rate, float, 0, open_low=True)
         _check('warmup', self.warmup, float, 0, 1)

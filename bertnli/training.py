@@ -14,7 +14,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from .devices import join_cluster
+from .devices import join_cluster, split_batch_multi_inputs
 from .errors import BertNLIError, CheckpointError, SettingsError
 from .metrics import Tally
 from .runtime import gluon, mx, np
@@ -28,6 +28,7 @@ __all__ = [
     'Updater',
     'check_finite',
     'check_steps',
+    'in_parts',
     'seed_step',
     'trained_parameters',
 ]
@@ -46,13 +47,25 @@ def trained_parameters(net):
     return parameters
 
 
+def in_parts(X, y, count, updater):
+    """Yield a batch in `count` parts, each `(inputs, labels)`; the gradients of all count in the next step.
+
+    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`; a batch of fewer examples has fewer parts.
+    """
+    for number, part in enumerate(zip(*split_batch_multi_inputs(X, y, [y.ctx] * count))):
+        if number:
+            updater.set_aside()
+        yield part
+
+
 class Updater:
     """Adam (Kingma & Ba 2015) with warm-up, decay, clipping and decoupled weight decay, on all devices.
 
     `settings` is a `PretrainSettings` or `FinetuneSettings`; `parameters` is what `collect_params()` gives.
-    Gradients are sums over the examples of all devices, and of all workers if this process is one of a
-    cluster; `step(number, divisor)` divides them once. With `dist_async`, where no worker ever sees the whole
-    gradient and the servers update, `SettingsError` says which settings are not possible.
+    Gradients are sums over the examples of all devices, of all parts of a batch (`in_parts`), and of all
+    workers if this process is one of a cluster; `step(number, divisor)` divides them once. With `dist_async`,
+    where no worker ever sees the whole gradient and the servers update, `SettingsError` says which settings
+    are not possible.
     """
 
     def __init__(self, parameters, settings, num_steps, kvstore='device'):
@@ -60,6 +73,7 @@ class Updater:
         if not self.cluster.exact:
             _check_asynchronous(settings)
         self.parameters = [p for p in parameters.values() if p.grad_req != 'null']
+        self._aside = []
         # subtle: MXNet may otherwise update on its own store, and then nobody can clip before.
         self.trainer = gluon.Trainer(
             parameters,
@@ -84,8 +98,27 @@ class Updater:
                 for data in parameter.list_data():
                     data.wait_to_read()
 
+    def _gradients(self):
+        return [gradient for p in self.parameters for gradient in p.list_grad()]
+
+    def set_aside(self):
+        """Keep the gradients of a part of the batch, over which the next part will write its own.
+
+        This waits for them: if MXNet went on to the next part meanwhile, it would need the memory of both.
+        """
+        self._add_aside()
+        self._aside = [gradient.copy() for gradient in self._gradients()]
+        for gradient in self._aside:
+            gradient.wait_to_read()
+
+    def _add_aside(self):
+        for gradient, earlier in zip(self._gradients(), self._aside):
+            gradient += earlier
+        self._aside = []
+
     def step(self, number, divisor):
         """Update all parameters; returns the learning rate that was used."""
+        self._add_aside()
         rate = self.settings.rate(number, self.num_steps)
         if not self.cluster.exact:
             return self._step_alone(rate, divisor)
@@ -99,9 +132,8 @@ class Updater:
 
     def _step_alone(self, rate, divisor):
         """Send this worker's mean gradient, and take whatever weights the servers have by then."""
-        for parameter in self.parameters:
-            for gradient in parameter.list_grad():
-                gradient /= divisor
+        for gradient in self._gradients():
+            gradient /= divisor
         self.trainer.step(1)
         return rate
 

@@ -124,10 +124,10 @@ def test_one_device_is_two_is_three_devices_for_the_chapters_step(size):
 
 
 @pytest.mark.parametrize('size', [1, 2, 5])
-def test_one_device_is_two_is_three_devices_for_train_nli(size):
-    settings = changed(SETTINGS, warmup=0.5, decay=True, weight_decay=0.1, clip=0.5)
+def test_one_device_is_two_is_three_devices_for_train_nli_whatever_the_parts_of_a_batch(size):
     results = []
-    for count in (1, 2, 3):
+    for count, parts in [(1, 1), (2, 1), (3, 1), (1, 3), (2, 2)]:
+        settings = changed(SETTINGS, warmup=0.5, decay=True, weight_decay=0.1, clip=0.5, accumulate=parts)
         devices, records = cpu_devices(count), []
         net = small_net(devices)
         result = train_nli(

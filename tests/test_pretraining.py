@@ -100,14 +100,14 @@ def test_only_the_loss_whose_gradient_is_known_takes_the_lean_step(loss):
 
 @pytest.mark.parametrize('lean', [True, False])
 @pytest.mark.parametrize('size', [1, 2, 5, 7])
-def test_one_device_is_two_is_three_devices(size, lean, monkeypatch):
+def test_one_device_is_two_is_three_devices_whatever_the_parts_of_a_batch(size, lean, monkeypatch):
     """Also where a batch has fewer examples than there are devices, before and after a full one."""
     if not lean:
         plain(monkeypatch)
     batches = [pretraining_batch(7, seed=1), pretraining_batch(size, seed=2), pretraining_batch(4, seed=3)]
-    settings = changed(SETTINGS, learning_rate=1e-2, weight_decay=0.1, clip=0.5)
     results = []
-    for count in (1, 2, 3):
+    for count, parts in [(1, 1), (2, 1), (3, 1), (1, 3), (2, 2)]:
+        settings = changed(SETTINGS, learning_rate=1e-2, weight_decay=0.1, clip=0.5, accumulate=parts)
         net, records = small_bert(cpu_devices(count)), []
         train_bert(
             batches,
