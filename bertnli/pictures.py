@@ -971,7 +971,7 @@ def plot_sizes(points, *, forecast=None, levels=(), title=None):
         shown.append(tuple(forecast))
     for count, accuracy in shown:
         text = f'{accuracy:.3f}'
-        axes.annotate(text, (count, accuracy), (0, 9), textcoords='offset points', ha='center')
+        axes.annotate(text, (count, accuracy), (-9, 9), textcoords='offset points', ha='center')
     for level, name in levels:
         axes.axhline(level, color=GREY, linestyle='--', linewidth=1.6, zorder=1)
         axes.annotate(name, (points[0, 0], level), (0, 4), textcoords='offset points', color=GREY)

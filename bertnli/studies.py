@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 from .evaluation import hypothesis_only_baseline, overlap_baseline
 from .files import download_extract, whole_file
+from .pictures import plot_sizes, save
 from .recipes import evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
 from .settings import changed
 from .text import read_snli
@@ -79,17 +80,19 @@ def seeds(out, data=None, *, test=False, **options):
 
 
 def sizes(out, data=None, *, test=False, **options):
-    """Fine-tunings on 5 % to 100 % of the training pairs; rows, then a forecast for all of SNLI."""
+    """Fine-tunings on 5 % to 100 % of the training pairs; rows, then a forecast for all of SNLI.
+
+    Also draws them, as `sizes.png` in `out`.
+    """
     count = len(read_snli(download_extract('SNLI', data_dir=data), split='train')[2])
     limits = [count * percent // 100 for percent in (5, 10, 25, 50)]
     runs = [Run(f'{limit:,} pairs', 'bert-wikitext2', limit=limit) for limit in limits]
     runs.append(Run('all pairs', 'bert-wikitext2'))
     rows = [_answer(run, out, data, test, options) for run in runs]
     points = [(row['train_pairs'], row['dev_accuracy']) for row in rows]
-    return [
-        *rows,
-        {'name': 'forecast', 'train_pairs': _ALL_PAIRS, 'dev_accuracy': forecast(points, _ALL_PAIRS)},
-    ]
+    guess = forecast(points, _ALL_PAIRS)
+    save(plot_sizes(points, forecast=(_ALL_PAIRS, guess)), Path(out, 'sizes.png'))
+    return [*rows, {'name': 'forecast', 'train_pairs': _ALL_PAIRS, 'dev_accuracy': guess}]
 
 
 def baselines(out, data=None, *, test=False, **_):

@@ -72,6 +72,7 @@ def test_sizes_end_with_the_forecast_of_their_own_line(data, tmp_path):
     trained = len(list(tmp_path.glob('*/weights-*.safetensors')))
     studies.seeds(tmp_path, data, **QUIET)  # whose first is the last of the sizes
     assert len(list(tmp_path.glob('*/weights-*.safetensors'))) == trained + 2
+    assert (tmp_path / 'sizes.png').stat().st_size > 5000
     assert forecast['dev_accuracy'] == studies.forecast(points, 549_367)
 
 
