@@ -1,8 +1,8 @@
 """The command `bertnli` as a process: Ctrl-C ends it, at whatever moment, with 130 and without a traceback.
 
 What the command does, cli.py knows; that a training ends its step first, training.py. This file sees to it
-that no interrupt is lost: Python swallows the exception of Ctrl-C where no caller could take it (in `__del__`,
-in callbacks), libraries turn it into other errors or drop it, and MXNet's own exit may take long.
+that no interrupt is lost: Python swallows the exception of Ctrl-C where no caller could take it (`__del__`,
+callbacks), libraries turn it into other errors or drop it, and MXNet's own exit may take long.
 """
 
 import contextlib

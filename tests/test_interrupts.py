@@ -63,7 +63,7 @@ def test_ctrl_c_at_random_moments_ends_a_training_with_130_and_no_traceback(coun
     codes = [code for code, *_ in found]
     slowest = max(waited for *_, waited in found)
     steps = sum(bool(said) and 'after step' in said for _, said, _ in found)
-    print(f'{codes.count(130)} ended with 130, {steps} of them in a training; the slowest after {slowest:.1f} s')
+    print(f'{codes.count(130)} ended with 130, {steps} of them in a training; the slowest in {slowest:.1f} s')
     assert codes.count(130) >= count / 2
 
 

@@ -179,7 +179,7 @@ def test_without_a_home_the_work_goes_on(home, request):
     assert 'Traceback' not in done.stderr
 
 
-# Another user who may read everything, as an environment in root's home is closed to others, and write nothing.
+# Another user who may read everything (an environment in root's home is closed to others) and write nothing.
 READER = ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups']
 READER += ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search']
 
