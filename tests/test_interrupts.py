@@ -1,4 +1,7 @@
-"""Ctrl-C to the command, as a real process, at any moment: it ends with 130, soon and without a traceback."""
+"""Ctrl-C to the command, a real process, at any moment: it ends with 130, soon and without a traceback.
+
+And the interrupt button of a notebook, whose kernel is a real one: the network is of use afterwards.
+"""
 
 import os
 import random
@@ -8,7 +11,10 @@ import subprocess
 import sys
 import time
 
+import jupyter_client.manager
 import pytest
+
+from bertnli import LABELS
 
 # The process says when it has begun: what comes before is Python's own start, which nobody can change.
 BEGIN = """
@@ -130,3 +136,55 @@ def test_a_real_error_keeps_its_traceback():
     code, errors = end(start(['unlucky'], f'{UNLUCKY}\ndef moment(): 1 / 0\nbegin()'))
     assert code == 1
     assert 'ZeroDivisionError' in errors
+
+
+# --- a notebook -----------------------------------------------------------------------------------
+
+CELLS = {
+    'train': """
+from bertnli import *
+vocab = Vocab(['a dog runs . it moves .'.split()] * 9, min_freq=1, reserved_tokens=RESERVED)
+data = SNLIBERTDataset([['a dog runs .'] * 40, ['it moves .'] * 40, [0, 1] * 20], 16, vocab, num_workers=2)
+net = BERTClassifier(BERTModel(len(vocab), 8, 8, 2, 1, 0.1, 16))
+net.initialize()
+def train(epochs, **options):
+    settings = FinetuneSettings(num_epochs=epochs)
+    return train_nli(net, Batches(data, 8), Batches(data, 8), settings, progress=False, **options)
+train(10**6, on_log=lambda record: print('in training', flush=True))
+""",
+    'ask': "print(predict_snli(net, vocab, ['a', 'dog'], ['it', 'moves']))",
+    'go on': 'print(train(2).best_epoch)',
+}
+
+
+def answers(client, code, on_stream=None):
+    """What a cell prints and the name and the words of its error, from a kernel."""
+    printed, error = '', None
+    number = client.execute(code)
+    while True:
+        message = client.get_iopub_msg(timeout=120)
+        if message['parent_header'].get('msg_id') != number:
+            continue
+        kind, content = message['msg_type'], message['content']
+        if kind == 'stream':
+            printed += content['text']
+            if on_stream and 'in training' in printed:
+                on_stream, _ = None, on_stream()
+        elif kind == 'error':
+            error = content['ename'], content['evalue']
+        elif kind == 'status' and content['execution_state'] == 'idle':
+            return printed, error
+
+
+def test_the_interrupt_button_of_a_notebook_leaves_a_net_that_answers_and_trains_on():
+    manager, client = jupyter_client.manager.start_new_kernel(kernel_name='python3')
+    try:
+        _, (name, words) = answers(client, CELLS['train'], manager.interrupt_kernel)
+        assert (name, words.split(' step ')[0]) == ('Stopped', 'interrupted after')
+        said, error = answers(client, CELLS['ask'])
+        assert error is None
+        assert said.split()[0] in LABELS
+        assert answers(client, CELLS['go on'])[0].split()[-1] in ('1', '2')
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
