@@ -26,7 +26,7 @@ def begin():
     command.run()
 """
 ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '', 'PYTHONWARNINGS': 'error::UserWarning'}
-TRAINING = ['pretrain', '--preset', 'demo', '--steps', '4', '--batch-size', '32', '--out']
+TRAINING = ['pretrain', '--preset', 'demo', '--steps', '30', '--batch-size', '32', '--out']
 
 
 def start(words, code='begin()', env=ENVIRONMENT):
@@ -48,7 +48,7 @@ def end(process, seconds=60):
     return process.returncode, errors.decode()
 
 
-@pytest.mark.parametrize('count', [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('count', [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_ctrl_c_at_random_moments_ends_a_training_with_130_and_no_traceback(count, tmp_path):
     began = time.monotonic()
     assert end(start([*TRAINING, tmp_path / 'whole']))[0] == 0
