@@ -26,7 +26,7 @@ def begin():
     command.run()
 """
 ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '', 'PYTHONWARNINGS': 'error::UserWarning'}
-TRAINING = ['pretrain', '--preset', 'demo', '--steps', '30', '--batch-size', '32', '--out']
+TRAINING = ['pretrain', '--preset', 'demo', '--steps', '12', '--batch-size', '32', '--out']
 
 
 def start(words, code='begin()', env=ENVIRONMENT):
@@ -51,7 +51,7 @@ def end(process, seconds=60):
 @pytest.mark.parametrize('count', [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_ctrl_c_at_random_moments_ends_a_training_with_130_and_no_traceback(count, tmp_path):
     began = time.monotonic()
-    assert end(start([*TRAINING, tmp_path / 'whole']))[0] == 0
+    assert end(start([*TRAINING, tmp_path / 'whole']), 300)[0] == 0
     seconds, rng, found = time.monotonic() - began, random.Random(count), []
     for number in range(count):
         process = start([*TRAINING, tmp_path / 'out'])
