@@ -30,6 +30,7 @@ test: $(INSTALLED)  ## lint, format, doctests and every quick test
 	$(RUN) pytest -m '$(MARKS)' $(ARGS)
 
 test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pythons of this machine
+	-$(PIP) --quiet --editable '.[fuzz]'
 	$(MAKE) test MARKS='not (network or gpu or browser)'
 	@own=$$($(VENV)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	sh .ci/pythons | while read -r version python; do \

@@ -71,14 +71,15 @@ def _in_cluster():
 def _exit(ctx, code):
     """End with an exit code; in a cluster at once, for MXNet would wait for workers that wait for us."""
     if _in_cluster():
-        _end(code)
+        end_at_once(code)
     ctx.exit(code)
 
 
-def _end(code):
+def end_at_once(code):
     """End this process, and do not clean up."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
     os._exit(code)
 
 
@@ -94,7 +95,7 @@ def _together():
             stack.enter_context(contextlib.redirect_stdout(silence))
         yield
     library.devices.join_cluster().leave()
-    _end(0)
+    end_at_once(0)
 
 
 def _speaks():

@@ -18,7 +18,6 @@ from .settings import FinetuneSettings
 from .training import (
     Course,
     Updater,
-    check_finite,
     check_steps,
     in_parts,
     seed_step,
@@ -196,6 +195,7 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
             features, labels = join_cluster().share(features, labels)
             losses, hits, rate = step(features, labels)
             course.tally.step = course.steps
+            course.tally.add(**(course.updater.seen if course.updater else {}))
             for one_loss, one_hit in zip(losses, hits):
                 course.tally.add(loss=one_loss, hits=one_hit)
             course.tally.add(examples=len(labels))
@@ -205,8 +205,7 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
                     'train_loss': course.tally.mean('loss', 'examples'),
                     'train_acc': course.tally.mean('hits', 'examples'),
                 }
-                bad_step = course.tally.first_bad(course.steps)
-                check_finite('training loss', course.means['train_loss'], bad_step, rate)
+                course.check(course.steps, rate)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 if i + 1 < num_batches:
                     course.log(epoch=epoch + (i + 1) / num_batches, **course.means)

@@ -17,7 +17,7 @@ from .metrics import Tally
 from .model import BERTModel
 from .runtime import autograd, gluon, np, npx
 from .settings import PretrainSettings
-from .training import Course, Updater, check_finite, check_steps, in_parts, seed_step
+from .training import Course, Updater, check_steps, in_parts, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
@@ -87,6 +87,7 @@ def train_bert(
             rate = updater.step(step, words)
             mlm, nsp = join_cluster().total(mlm, nsp)
             course.tally.step = step
+            course.tally.add(**updater.seen)
             for one_mlm, one_nsp in zip(mlm, nsp):
                 course.tally.add(mlm=one_mlm, nsp=one_nsp)
             course.tally.add(words=words, pairs=len(y))
@@ -97,8 +98,7 @@ def train_bert(
                     'mlm_loss': course.tally.mean('mlm', 'words'),
                     'nsp_loss': course.tally.mean('nsp', 'pairs'),
                 }
-                for name, value in course.means.items():
-                    check_finite(name, value, course.tally.first_bad(step), rate)
+                course.check(step, rate)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
                 course.log(step=step + 1, **course.means, learning_rate=rate)
                 course.tally = Tally()

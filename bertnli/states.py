@@ -2,7 +2,8 @@
 
 A state is one file, written whole: arrays in the format of safetensors, the numbers and a description of the
 run as JSON beside them, and the checksum of everything in the file's name. Nothing is pickled. The newest
-state and one older are kept, in case the newest is damaged. What a state holds, training.py knows.
+state and an older one are kept, in case the newest is damaged; those of a fine-tuning hold the best weights
+so far, too. What else a state holds, training.py knows.
 """
 
 import contextlib
@@ -30,8 +31,9 @@ class Keeper:
     """Keeps the states of one run, the `keep` of `train_bert` and `train_nli`; `load()` is their `start`.
 
     `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
-    another run is refused. Every `seconds` a state is kept, or at each step with 0. `last` is the step of the
-    newest, or None. The states of an earlier run in the folder go when the first one is kept.
+    another run is refused. Every `seconds` a state is kept, or at each step with 0, and so many `older` ones
+    besides. `last` is the step of the newest, or None. The states of an earlier run in the folder go when the
+    first one is kept.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,8 +43,9 @@ class Keeper:
     State(arrays={'weight.0': array([1., 1.])}, numbers={'steps': 5})
     """
 
-    def __init__(self, folder, run, *, seconds=60):
+    def __init__(self, folder, run, *, seconds=60, older=1):
         self.folder, self.run, self.seconds = Path(folder), json.loads(json.dumps(run)), seconds
+        self.older = older
         self.last, self._paths, self._time = None, [], time.monotonic()
 
     def __call__(self, steps, make_state, now=False):
@@ -65,7 +68,7 @@ class Keeper:
             # Hours of work are not given up for this: there may be room again, or no need.
             warnings.warn(f'the state after step {steps} is not kept: {error}', stacklevel=4)
             return
-        self.last, self._paths = steps, [*self._paths[-1:], path]
+        self.last, self._paths = steps, [*self._paths, path][-1 - self.older :]
         self._remove(self._paths)
 
     def _remove(self, but=()):
@@ -93,7 +96,7 @@ class Keeper:
         else:
             return None
         check_same_run(run, self.run, path)
-        self.last, self._paths = state.numbers['steps'], [path]
+        self.last, self._paths = state.numbers['steps'], paths[paths.index(path) :][::-1]
         return state
 
     def clear(self):

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from typing import NamedTuple
 
 from .devices import join_cluster, split_batch_multi_inputs
@@ -66,10 +67,14 @@ class Updater:
     workers if this process is one of a cluster; `step(number, divisor)` divides them once. With `dist_async`,
     where no worker ever sees the whole gradient and the servers update, `SettingsError` says which settings
     are not possible.
+
+    A gradient that is clipped and not finite is a `NotFinite` before any weight changes. Others are not
+    waited for: `seen` is what a `Tally` may count of the last one, to be checked when the tally is read.
     """
 
     def __init__(self, parameters, settings, num_steps, kvstore='device'):
         self.settings, self.num_steps, self.cluster = settings, num_steps, join_cluster()
+        self.seen = {}
         if not self.cluster.exact:
             _check_asynchronous(settings)
         self.parameters = [p for p in parameters.values() if p.grad_req != 'null']
@@ -137,6 +142,11 @@ class Updater:
         self.trainer.step(1)
         return rate
 
+    def devices(self):
+        """How many devices of all workers share a batch, and their kind. On others, other units drop out."""
+        devices = self.parameters[0].list_ctx()
+        return f'{len(devices) * self.cluster.count} x {devices[0].device_type}'
+
     def weights(self):
         """The parameters as NumPy arrays, in their order; every device has the same."""
         return [p.list_data()[0].asnumpy() for p in self.parameters]
@@ -185,11 +195,11 @@ class Updater:
 
     def _excess(self, divisor, number, rate):
         """How many times too long the whole gradient is: 1 when it is not clipped."""
+        squares = _sum_of_squares([p.list_grad()[0] for p in self.parameters])
         if self.settings.clip is None:
+            self.seen = {'squares': squares}
             return 1.0
-        gradients = [p.list_grad()[0].as_nd_ndarray() for p in self.parameters]
-        squares = mx.nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
-        length = math.sqrt(squares.sum().asscalar()) / divisor
+        length = math.sqrt(squares.item()) / divisor
         check_finite("gradient's length", length, number, rate)  # no weight has changed yet
         return max(1.0, length / self.settings.clip)
 
@@ -199,6 +209,20 @@ class Updater:
             if len(parameter.shape) > 1:
                 for data in parameter.list_data():
                     data *= factor
+
+
+def _sum_of_squares(arrays):
+    """Of all of them together, as an array of one element, which is not waited for.
+
+    MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth as long.
+    """
+    small, large = [], []
+    for array in arrays:
+        array = array.as_nd_ndarray()
+        (small if array.size < 1 << 17 else large).append(array)
+    sums = [mx.nd.multi_sum_sq(*small, num_arrays=len(small)).sum()] if small else []
+    sums += [mx.nd.dot(array, array) for array in (array.reshape(-1) for array in large)]
+    return mx.nd.add_n(*sums).as_np_ndarray()
 
 
 def _check_asynchronous(settings):
@@ -307,6 +331,7 @@ class Course:
         arrays.update({f'best.{i}': array for i, array in enumerate(self.best_weights)})
         numbers = {
             'steps': self.steps,
+            'devices': self.updater.devices(),
             'tally': self.tally.sums(),
             'means': self.means,
             'seconds': self.clock.elapsed(),
@@ -318,10 +343,22 @@ class Course:
 
     def _restore(self, arrays, numbers):
         self.updater.restore(arrays, numbers['steps'])
+        found = numbers.get('devices', self.updater.devices())
+        if found != self.updater.devices():
+            warnings.warn(
+                f'this training began on {found} and goes on on {self.updater.devices()}: '
+                'it will end as well, but not with the same bits',
+                stacklevel=4,
+            )
         self.steps, self.tally, self.means = numbers['steps'], Tally(numbers['tally']), numbers['means']
         self.clock.seconds, self.clock.items = numbers['seconds'], numbers['items']
         self.best, self.history = tuple(numbers['best']), list(numbers['history'])
         self.best_weights = [arrays[f'best.{i}'] for i in range(sum(n.startswith('best.') for n in arrays))]
+
+    def check(self, step, rate):
+        """Raise `NotFinite` for a mean or a gradient in the tally that is not finite; `step` is the last."""
+        for name, value in [*self.means.items(), ("gradient's length", self.tally['squares'])]:
+            check_finite(name, value, self.tally.first_bad(step), rate)
 
     @contextlib.contextmanager
     def running(self, train_iter=None):

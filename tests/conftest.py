@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ SEED = int(os.environ.get('BERTNLI_TEST_SEED', '0'))
 
 REAL_DATA = os.environ.pop('BERTNLI_DATA', None)
 os.environ['MPLBACKEND'] = 'Agg'
+# A shell script that starts `make test &` hands on an ignored Ctrl-C, to every command that is tested, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadline: the first example of a test may wait for MXNet, and the machine may be busy elsewhere.
 hypothesis.settings.register_profile('bertnli', deadline=None, print_blob=True)
 hypothesis.settings.load_profile('bertnli')

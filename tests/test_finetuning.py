@@ -30,6 +30,7 @@ from bertnli import (
     Vocab,
     cpu_devices,
     evaluate_accuracy_gpus,
+    finetuning,
     split_batch_multi_inputs,
     train_batch_ch13,
     train_ch13,
@@ -37,6 +38,7 @@ from bertnli import (
 )
 from bertnli.runtime import d2l, gluon, mx, nn, np
 from bertnli.settings import changed
+from bertnli.training import Updater
 
 LOSS = gluon.loss.SoftmaxCrossEntropyLoss()
 SETTINGS = FinetuneSettings(num_epochs=2, learning_rate=1e-2)
@@ -327,6 +329,19 @@ def test_the_rows_of_the_batch_whose_loss_is_no_number_are_told():
         train_nli(net, train_iter, batches(3), SETTINGS, progress=False)  # which looks at each second step
     assert 'step 13, ' in caught.value.where
     assert f'rows {", ".join(map(str, rows))} of the data' in caught.value.where
+
+
+def test_a_gradient_that_overflows_is_told_with_its_own_step_though_nobody_waits_for_it(monkeypatch):
+    class Spoiling(Updater):
+        def step(self, number, divisor):
+            if number == 2:  # of six in the epoch; the loss of this step is finite still
+                self.parameters[3].list_grad()[0][:] = onp.inf
+            return super().step(number, divisor)
+
+    monkeypatch.setattr(finetuning, 'Updater', Spoiling)
+    with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
+        train_nli(small_net(), batches(*[4] * 30), batches(3), changed(SETTINGS, clip=None), progress=False)
+    assert 'step 3, ' in caught.value.where
 
 
 def test_zero_epochs_and_empty_data_are_refused():

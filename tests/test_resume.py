@@ -214,6 +214,19 @@ def test_two_states_are_kept_and_a_new_run_replaces_them(kind, tmp_path, monkeyp
     assert kept() == [1, 2]
 
 
+@pytest.mark.parametrize('older', [0, 1, 3])
+def test_as_many_older_states_are_kept_as_asked_for_also_after_a_resume(older, tmp_path):
+    memory = Memory()
+    train('pretrain', keep=memory)
+    for first, end in ((1, 7), (7, 12)):
+        keep = Keeper(tmp_path, {}, seconds=0, older=older)
+        assert first == 1 or keep.load().numbers['steps'] == 6
+        for step in range(first, end):
+            keep(step, lambda step=step: memory.states[step])
+            kept = sorted(int(path.name.split('-')[1]) for path in tmp_path.iterdir())
+            assert kept == list(range(max(1, step - older), step + 1))
+
+
 def test_without_a_state_it_starts_from_the_beginning_and_says_so(undisturbed, tmp_path, capsys):
     job('pretrain', tmp_path, resume=True)
     assert 'starting from the beginning' in capsys.readouterr().out
@@ -303,6 +316,15 @@ def test_a_training_continued_from_any_of_its_states_ends_bit_equal(kind, count)
         weights, rest = train(kind, devices, start=state)
         assert all((weights[name] == array).all() for name, array in expected.items())
         assert rest == records[len(records) - len(rest) :]
+
+
+@pytest.mark.parametrize('kind', ['pretrain', 'finetune'])
+def test_on_another_number_of_devices_it_goes_on_and_says_that_the_bits_will_differ(kind):
+    memory = Memory()
+    train(kind, keep=memory)
+    with warned('began on 1 x cpu and goes on on 2 x cpu'):
+        _, records = train(kind, cpu_devices(2), start=memory.states[6])
+    assert records
 
 
 def test_keeping_states_changes_nothing():

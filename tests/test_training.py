@@ -8,7 +8,15 @@ from small_models import pairs, small_net
 
 from bertnli import BERTClassifier, BERTModel, BertNLIError, FinetuneSettings, SettingsError, cpu_devices
 from bertnli.runtime import autograd, d2l, gluon, mx, nn, np, npx
-from bertnli.training import Clock, Updater, check_finite, check_steps, seed_step, trained_parameters
+from bertnli.training import (
+    Clock,
+    Updater,
+    _sum_of_squares,
+    check_finite,
+    check_steps,
+    seed_step,
+    trained_parameters,
+)
 
 WEIGHT = onp.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]], 'float32')
 BIAS = onp.array([0.5, -0.25], 'float32')
@@ -222,6 +230,17 @@ def test_a_gradient_that_is_no_number_is_noticed_before_a_weight_changes(value):
         updater.step(4, 2)
     assert caught.value.where.startswith('step 5, learning rate')
     assert all((a == b).all() for a, b in zip(before, updater.weights()))
+
+
+@pytest.mark.parametrize('shapes', [[(3, 5), (7,)], [(1 << 18,), (2, 3)], [(512, 512)]])
+@pytest.mark.parametrize('value', [None, math.nan, math.inf])
+def test_the_squares_of_small_and_large_gradients_are_summed(shapes, value):
+    arrays = [onp.random.default_rng(7).normal(size=shape).astype('float32') for shape in shapes]
+    if value is not None:
+        arrays[0][1] = value
+    found = _sum_of_squares([np.array(array) for array in arrays]).item()
+    expected = sum((array.astype('float64') ** 2).sum() for array in arrays)
+    assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize('steps', [0, -3, 2.0, '5', None])
