@@ -1,85 +1,30 @@
 """Many processes train as one: the same weights, one voice, one end. All processes and all kills are real."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from safetensors.numpy import load_file
+from jobs import (
+    APART,
+    END,
+    FINETUNE,
+    LONGER,
+    apart,
+    assert_gone,
+    bertnli,
+    finished,
+    in_role,
+    numbers_in,
+    run,
+    wait_for,
+)
 
 from bertnli import SettingsError
 from bertnli.launch import launch, manager_script, read_hosts, task_environment
 
-# 202 pairs in batches of 20: the last batch is one pair for each of two workers, and nothing for a third.
-FINETUNE = 'finetune --preset demo --bert none --limit 202 --batch-size 20 --epochs 2 --quiet'.split()
 PRETRAIN = 'pretrain --preset demo --batch-size 31 --steps 20 --quiet'.split()
-APART = 2e-4  # Adam makes steps of 2e-3 whatever the gradient's size: rounding in a tiny one is seen
-END = 30  # seconds in which a job is over everywhere
-
-
-def bertnli(*words, **options):
-    """The command in a process of its own, with one thread."""
-    return subprocess.Popen(
-        [sys.executable, '-m', 'bertnli', *map(str, words)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', **options.pop('env', {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def finished(process, seconds=300):
-    """`(exit code, standard output, standard error)`; a job that hangs is a failure."""
-    try:
-        out, err = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out, err
-
-
-def run(*words):
-    code, out, err = finished(bertnli(*words))
-    assert code == 0, err
-    return out, err
-
-
-def model_in(folder):
-    [path] = Path(folder).glob('weights-*.safetensors')
-    return load_file(path)
-
-
-def numbers_in(folder):
-    return json.loads(Path(folder, 'metrics.json').read_text(encoding='utf-8'))
-
-
-def apart(folder, other):
-    """The largest difference of any weight, but for the keys' biases, whose true gradient is zero."""
-    ours, theirs = model_in(folder), model_in(other)
-    assert ours.keys() == theirs.keys()
-    return max(float(abs(ours[n] - theirs[n]).max()) for n in ours if not n.endswith('W_k.bias'))
-
-
-@pytest.fixture(scope='module')
-def alone(tmp_path_factory):
-    """Folders of both trainings in one process on one device, made when they are asked for."""
-    made = {}
-
-    def folder(command, *more):
-        words = (*command, *more)
-        if words not in made:
-            made[words] = tmp_path_factory.mktemp('alone')
-            run(*words, '--devices', 'cpu', '--out', made[words])
-        return made[words]
-
-    return folder
 
 
 def family(process):
@@ -90,31 +35,8 @@ def family(process):
         return []
 
 
-def of_role(process, role, number=0, guard=False):
-    """A process of a job, or its guard."""
-    found = []
-    for one in family(process):
-        try:
-            environ, words = one.environ(), one.cmdline()
-        except psutil.Error:
-            continue
-        if environ.get('DMLC_ROLE') == role and ('bertnli.launch' in words) == guard:
-            found.append((int(environ.get('DMLC_RANK', 0)), one))
-    return dict(found).get(number)
-
-
-def wait_for(condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, 'it did not come to that'
-        time.sleep(0.1)
-    return found
-
-
-def assert_gone(processes, seconds=3):
-    """Nothing of a job is left."""
-    _, left = psutil.wait_procs(processes, timeout=seconds)
-    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
+def of_role(process, *role, **guard):
+    return in_role(family(process), *role, **guard)
 
 
 def listening(processes):
@@ -192,15 +114,6 @@ KILLS = [
     ('worker', 1, True),
     ('server', 0, True),
 ]
-LONGER = [*FINETUNE, '--epochs', '6']
-
-
-@pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-    """The folder of a job that nobody disturbed."""
-    folder = tmp_path_factory.mktemp('undisturbed')
-    run('launch', '--', *LONGER, '--out', folder)
-    return folder
 
 
 def test_a_server_that_is_killed_ends_the_job_everywhere(tmp_path):
