@@ -30,6 +30,8 @@ _GOODBYE = 10  # seconds
 _OWN_KEYS = 1_000_000  # a trainer numbers its parameters from 0; what we say ourselves is numbered from here
 
 _MOST = 1024  # copies of a network on one processor
+# Rows of a table are sent in multiples of this: each size has a name and an array of its own, on both sides.
+_ROWS = 512
 
 
 def try_all_gpus():
@@ -144,7 +146,7 @@ class Cluster:
     def __init__(self, store=None, number=0, count=1, patience=300, exact=True):
         self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
         self.store, self.number, self.count, self._patience = store, number, count, patience
-        self._said, self._ready, self._sums = 0, set(), {}
+        self._said, self._ready, self._sums, self._rows = 0, set(), {}, {}
 
     @property
     def first(self):
@@ -183,6 +185,30 @@ class Cluster:
         sums = array.copy()
         return [[sums[i : i + 1]] for i in range(len(groups))]
 
+    def sum_gradients(self, gradients, table=None, rows=()):
+        """Sum gradients over all devices and all workers, in place: lists with one array a device, by number.
+
+        Of the one of number `table`, whose first axis are rows, only some are not zero anywhere: all workers
+        name the same `rows` `(R,)`, and only these are sent.
+        """
+        for number, copies in gradients.items():
+            if number == table and len(rows) + _ROWS < len(copies[0]):
+                self._sum_rows(copies, rows)
+            else:
+                self.store.pushpull(number, copies, priority=-number)
+
+    def _sum_rows(self, copies, rows):
+        filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
+        shape = (len(filled), *copies[0].shape[1:])
+        # subtle: always the same arrays, for the reason that `total` gives.
+        sent = self._rows.setdefault(shape, [np.zeros(shape, ctx=copy.ctx) for copy in copies])
+        places = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
+        for array, copy, place in zip(sent, copies, places):
+            array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
+        self._sum(_OWN_KEYS + _ROWS + len(filled), sent)
+        for array, copy, place in zip(sent, copies, places):
+            copy[place[: len(rows)]] = array[: len(rows)]
+
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""
         if self.store is None:
@@ -196,16 +222,17 @@ class Cluster:
         told = np.array(told if self.first else told * 0, dtype='float32')
         self._said += 1
         with self.patience('what the first worker says'):
-            self._sum(_OWN_KEYS + 1000 + self._said, told)
+            self._sum(_OWN_KEYS * 2 + self._said, told)
             return told.asnumpy().astype('uint16').tobytes()
 
-    def _sum(self, key, array):
-        """Replace an array by its sum over all workers, without waiting."""
+    def _sum(self, key, arrays):
+        """Replace an array, or one a device, by the sum over all devices and workers, without waiting."""
         if key not in self._ready:
+            like = arrays[0] if isinstance(arrays, list) else arrays
             with self.patience('the other workers'):
-                self.store.broadcast(key, np.zeros_like(array), [np.zeros_like(array)])
+                self.store.broadcast(key, np.zeros_like(like), [np.zeros_like(like)])
             self._ready.add(key)
-        self.store.pushpull(key, array)
+        self.store.pushpull(key, arrays)
 
     def patience(self, awaited):
         """Inside, wait only so long: a network that was cut tells nobody, and one would wait for ever."""

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from .devices import join_cluster, split_batch_multi_inputs, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally, correct, evaluate_accuracy_gpus
+from .model import table_of_words
 from .runtime import autograd, gluon
 from .settings import FinetuneSettings
 from .training import (
@@ -129,7 +130,8 @@ def train_nli(
     devices = devices or try_all_gpus()
     loss, cluster = gluon.loss.SoftmaxCrossEntropyLoss(), join_cluster()
     num_batches = _count_batches(train_iter)
-    updater = Updater(trained_parameters(net), settings, num_batches * settings.num_epochs)
+    num_steps = num_batches * settings.num_epochs
+    updater = Updater(trained_parameters(net), settings, num_steps, table=table_of_words(net.bert.encoder))
     course = Course(updater, keep, start, on_log)
     if start:
         train_iter.skip(course.steps)
@@ -137,7 +139,7 @@ def train_nli(
     def step(features, labels):
         seed_step(settings.seed, course.steps)
         losses, hits = _forward_backward(net, features, labels, loss, devices, cluster.split)
-        rate = updater.step(course.steps, len(labels))
+        rate = updater.step(course.steps, len(labels), features[0])
         return *cluster.total(losses, hits), rate
 
     with course.running(train_iter):

@@ -1,22 +1,12 @@
-"""Three hosts on one machine: network namespaces with shaped links and an sshd each, and what befalls them.
+"""Three hosts in network namespaces (hosts.py) with links of 100 Mbit/s, and what befalls them."""
 
-A host has its own interfaces, addresses and ports, and shares the files, as machines with a common folder do.
-A switch, which is a namespace too, joins them: nothing appears in the machine's own network. Only root may do
-this. How ssh gets in (a key, known hosts) stands where an administrator writes it, in /etc/ssh/ssh_config, of
-which the launcher sees one of the test's own.
-"""
-
-import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from typing import NamedTuple
 
-import psutil
 import pytest
+from hosts import three_hosts, why_not
 from jobs import (
     APART,
     END,
@@ -32,60 +22,8 @@ from jobs import (
 )
 
 pytestmark = pytest.mark.slow
-TOOLS = ('ip', 'tc', 'ss', 'ssh', 'sshd', 'ssh-keygen')
-RATE = '100mbit'
 PORT = 9091  # of the scheduler, if no other is asked for
-SSHD = """\
-ListenAddress {address}
-HostKey {folder}/host-key
-AuthorizedKeysFile {folder}/user-key.pub
-PidFile none
-StrictModes no
-UsePAM no
-"""
-SSH = """\
-Host 10.77.0.*
-  IdentityFile {folder}/user-key
-  UserKnownHostsFile {folder}/known-hosts
-  StrictHostKeyChecking yes
-"""
-
-
-def command(*words):
-    subprocess.run([*map(str, words)], check=True, capture_output=True, text=True, timeout=30)
-
-
-class Host(NamedTuple):
-    """A namespace with one address; `into` are the words that lead into it, `link` its plug in the switch."""
-
-    name: str
-    address: str
-    into: tuple
-    link: tuple
-
-    def processes(self):
-        """All that runs there but sshd and its sessions, which are the machine's and not the job's."""
-        pids = subprocess.run(['ip', 'netns', 'pids', self.name], capture_output=True, text=True, check=True)
-        found = []
-        for pid in map(int, pids.stdout.split()):
-            try:
-                one = psutil.Process(pid)
-                found += (
-                    [one]
-                    if not one.name().startswith('sshd') and one.status() != psutil.STATUS_ZOMBIE
-                    else []
-                )
-            except psutil.NoSuchProcess:
-                continue
-        return found
-
-    def listening(self):
-        """The addresses on which anything listens there, with their ports."""
-        lines = subprocess.run([*self.into, 'ss', '-Htln'], capture_output=True, text=True, check=True).stdout
-        return {tuple(line.split()[3].rsplit(':', 1)) for line in lines.splitlines()}
-
-    def plug(self, state):
-        command(*self.link, state)
+JOB = ('--workers', 2, '--servers', 3)
 
 
 @pytest.fixture(scope='module')
@@ -96,66 +34,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def hosts(folder):
-    """Three `Host`s that reach each other at 100 Mbit/s, each with an sshd."""
-    if os.getuid():
-        pytest.skip('only root may make network namespaces')
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f'not installed: {", ".join(missing)}')
-    mark = f'bertnli-{os.getpid()}'
-    switch = f'{mark}-switch'
-    if subprocess.run(['ip', 'netns', 'add', switch], capture_output=True).returncode:
-        pytest.skip('this machine lets nobody make network namespaces')
-    made, daemons = [], []
-    try:
-        command('ip', '-n', switch, 'link', 'add', 'bridge', 'type', 'bridge')
-        command('ip', '-n', switch, 'link', 'set', 'bridge', 'up')
-        _make_keys(folder)
-        for number in (1, 2, 3):
-            made.append(_make_host(f'{mark}-{number}', f'10.77.0.{number}', switch, f'plug{number}'))
-            daemons.append(_start_sshd(made[-1], folder))
-        for host in made:
-            wait_for(lambda host=host: (host.address, '22') in host.listening(), 10)
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with three_hosts(folder, '100mbit') as made:
         yield made
-    finally:
-        for daemon in daemons:
-            # It has a session of its own: its sessions go with it.
-            os.killpg(daemon.pid, signal.SIGKILL)
-            daemon.wait()
-        for name in [*(host.name for host in made), switch]:
-            subprocess.run(['ip', 'netns', 'delete', name], check=True)
-
-
-def _make_keys(folder):
-    for name in ('host-key', 'user-key'):
-        command('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', folder / name)
-    public = (folder / 'host-key.pub').read_text()
-    (folder / 'known-hosts').write_text(f'10.77.0.* {public}')
-    (folder / 'ssh_config').write_text(SSH.format(folder=folder))
-
-
-def _make_host(name, address, switch, plug):
-    command('ip', 'netns', 'add', name)
-    into, inside = ('ip', 'netns', 'exec', name), ('ip', '-n', name)
-    command(*inside, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', plug, 'netns', switch)
-    command('ip', '-n', switch, 'link', 'set', plug, 'master', 'bridge', 'up')
-    command(*inside, 'address', 'add', f'{address}/24', 'dev', 'eth0')
-    for link in ('lo', 'eth0'):
-        command(*inside, 'link', 'set', link, 'up')
-    shape = ['root', 'tbf', 'rate', RATE, 'burst', '64kb', 'latency', '50ms']
-    for place, link in ((name, 'eth0'), (switch, plug)):
-        command('tc', '-n', place, 'qdisc', 'add', 'dev', link, *shape)
-    return Host(name, address, into, ('ip', '-n', switch, 'link', 'set', plug))
-
-
-def _start_sshd(host, folder):
-    config = folder / f'sshd-{host.address}'
-    config.write_text(SSHD.format(address=host.address, folder=folder))
-    # `ip netns exec` gives a view of the files in which such mounts are seen by nobody else.
-    script = 'mount -t tmpfs none /run; mkdir /run/sshd; exec "$@"'
-    daemon = [shutil.which('sshd'), '-D', '-E', f'{config}.log', '-f', config]
-    words = [*host.into, 'sh', '-c', script, 'sh', *daemon]
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 @pytest.fixture
@@ -163,11 +46,9 @@ def start(hosts, folder, tmp_path):
     """A function that launches a job from the first host; it hands out a process that ends with the test."""
     listed, started = tmp_path / 'hosts', []
     listed.write_text(''.join(f'root@{host.address} 1\n' for host in hosts))
-    script = f'mount --bind {shlex.quote(str(folder / "ssh_config"))} /etc/ssh/ssh_config; exec "$@"'
 
     def launch(*words, **options):
-        before = [*hosts[0].into, 'sh', '-c', script, 'sh']
-        process = bertnli('launch', '--hosts', listed, *words, before=before, **options)
+        process = bertnli('launch', '--hosts', listed, *words, before=hosts[0].inside(folder), **options)
         started.append(process)
         return process
 
@@ -179,9 +60,6 @@ def start(hosts, folder, tmp_path):
         host.plug('up')
         for one in host.processes():
             one.kill()
-
-
-JOB = ('--workers', 2, '--servers', 3)
 
 
 def everything(hosts):
