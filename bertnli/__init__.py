@@ -78,6 +78,7 @@ _PUBLIC = {
     'widgets': ['Playground', 'playground'],
     'bench': ['compare'],
     'launch': [],  # `bertnli.launch.launch`
+    'scaling': [],  # `bertnli.scaling.measure`
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
     'studies': [],  # tables of them
 }

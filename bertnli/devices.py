@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 _GOODBYE = 10  # seconds
-_OWN_KEYS = 1_000_000  # a trainer numbers its parameters from 0; what we say ourselves is numbered from here
+# A trainer numbers its parameters from 0; what we say ourselves is numbered from here.
+# subtle: MXNet multiplies such a number by 9,973 in 32 bits to choose a server. Above 215,000 that overflows.
+_SUMS, _TOLD, _TABLES = 10_000, 20_000, 100_000
 
 _MOST = 1024  # copies of a network on one processor
 # Rows of a table are sent in multiples of this: each size has a name and an array of its own, on both sides.
@@ -147,6 +149,7 @@ class Cluster:
         self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
         self.store, self.number, self.count, self._patience = store, number, count, patience
         self._said, self._ready, self._sums, self._rows = 0, set(), {}, {}
+        self._sent, self._steps = 0, 0
 
     @property
     def first(self):
@@ -181,7 +184,7 @@ class Cluster:
         # two, both could arrive before another worker's first, and the second be taken for that.
         array = self._sums.setdefault(len(groups), np.zeros(len(groups)))
         array[:] = np.concatenate(sums)  # (groups,)
-        self._sum(_OWN_KEYS + len(groups), array)
+        self._sum(_SUMS + len(groups), array)
         sums = array.copy()
         return [[sums[i : i + 1]] for i in range(len(groups))]
 
@@ -191,11 +194,18 @@ class Cluster:
         Of the one of number `table`, whose first axis are rows, only some are not zero anywhere: all workers
         name the same `rows` `(R,)`, and only these are sent.
         """
+        self._steps += 1
         for number, copies in gradients.items():
             if number == table and len(rows) + _ROWS < len(copies[0]):
-                self._sum_rows(copies, rows)
+                self._sent += self._sum_rows(copies, rows)
             else:
                 self.store.pushpull(number, copies, priority=-number)
+                self._sent += copies[0].nbytes
+
+    @property
+    def bytes_per_step(self):
+        """What this worker has sent in a step to sum gradients, and received as well; a mean."""
+        return round(self._sent / self._steps) if self._steps else 0
 
     def _sum_rows(self, copies, rows):
         filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
@@ -205,9 +215,10 @@ class Cluster:
         places = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
         for array, copy, place in zip(sent, copies, places):
             array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
-        self._sum(_OWN_KEYS + _ROWS + len(filled), sent)
+        self._sum(_TABLES + len(filled) // _ROWS, sent)
         for array, copy, place in zip(sent, copies, places):
             copy[place[: len(rows)]] = array[: len(rows)]
+        return sent[0].nbytes
 
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""
@@ -222,7 +233,7 @@ class Cluster:
         told = np.array(told if self.first else told * 0, dtype='float32')
         self._said += 1
         with self.patience('what the first worker says'):
-            self._sum(_OWN_KEYS * 2 + self._said, told)
+            self._sum(_TOLD + self._said, told)
             return told.asnumpy().astype('uint16').tobytes()
 
     def _sum(self, key, arrays):
@@ -298,6 +309,8 @@ def join_cluster():
             allowed='dist_sync or dist_async; a number from 0; more workers than that',
             remedy='start with bertnli launch, or with the variables that it prints',
         )
+    # All servers share an array of more numbers than this; a smaller one goes to one of them, whichever.
+    os.environ.setdefault('MXNET_KVSTORE_BIGARRAY_BOUND', '65536')
     with _limited(patience, 'all workers to join'):
         return Cluster(mx.kv.create(kind), number, count, patience, exact=kind == 'dist_sync')
 

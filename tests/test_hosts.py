@@ -220,4 +220,5 @@ def test_a_port_that_is_taken_on_the_first_host_is_told(hosts, start, tmp_path):
     assert f'10.77.0.1:{PORT}' in err
     assert '--port' in err
     process = start(*JOB, '--', *FINETUNE, '--out', tmp_path / 'out')
-    assert finished(process)[0] == 0
+    code, _, err = finished(process)
+    assert code == 0, err
