@@ -200,7 +200,7 @@ class Cluster:
                 self._sent += self._sum_rows(copies, rows)
             else:
                 self.store.pushpull(number, copies, priority=-number)
-                self._sent += copies[0].nbytes
+                self._sent += 4 * copies[0].size
 
     @property
     def bytes_per_step(self):
@@ -208,6 +208,7 @@ class Cluster:
         return round(self._sent / self._steps) if self._steps else 0
 
     def _sum_rows(self, copies, rows):
+        """The same for some rows; returns the bytes that are sent."""
         filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
         shape = (len(filled), *copies[0].shape[1:])
         # subtle: always the same arrays, for the reason that `total` gives.
@@ -218,7 +219,7 @@ class Cluster:
         self._sum(_TABLES + len(filled) // _ROWS, sent)
         for array, copy, place in zip(sent, copies, places):
             copy[place[: len(rows)]] = array[: len(rows)]
-        return sent[0].nbytes
+        return 4 * sent[0].size
 
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""

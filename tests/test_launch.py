@@ -20,6 +20,7 @@ from jobs import (
     run,
     wait_for,
 )
+from safetensors.numpy import load_file
 
 from bertnli import SettingsError
 from bertnli.launch import launch, manager_script, read_hosts, task_environment
@@ -78,6 +79,30 @@ def test_workers_end_with_the_weights_of_one_process(alone, tmp_path, command, w
         assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
     assert out.count('the model is in') == 1  # one voice
     assert err == ''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('devices', ['cpu', 'cpu:2'])
+def test_of_many_words_only_those_of_the_batch_are_sent_and_the_weights_are_the_same(
+    write_snli, tmp_path, devices
+):
+    # 1,600 words, each five times in 500 pairs, each anywhere: a batch of 30 pairs has 480 words at most.
+    order = [f'word{n * 7919 % 1600}' for n in range(8000)]
+    sides = [' '.join(order[i : i + 8]) for i in range(0, 8000, 8)]
+    rows = [('neutral' if i % 3 else 'entailment', *sides[2 * i : 2 * i + 2]) for i in range(500)]
+    for split in ('train', 'dev', 'test'):
+        write_snli(rows if split == 'train' else rows[:9], split)
+    job = f'finetune --preset demo --bert none --epochs 1 --batch-size 30 --quiet --data {tmp_path}'.split()
+    run(*job, '--devices', 'cpu', '--out', tmp_path / 'alone')
+    run('launch', '--', *job, '--devices', devices, '--out', tmp_path / 'together')
+    assert 0 < apart(tmp_path / 'alone', tmp_path / 'together') < APART
+    [path] = (tmp_path / 'alone').glob('weights-*.safetensors')
+    weights = {name: array.size for name, array in load_file(path).items()}
+    assert weights['bert.encoder.token_embedding.weight'] > 1600 * 128
+    trained = sum(size for name, size in weights.items() if 'encoder' in name or 'classifier' in name)
+    # 512 rows of 128 numbers in place of more than 1,600.
+    sent = numbers_in(tmp_path / 'together')['bytes_per_step']
+    assert sent == 4 * (trained - weights['bert.encoder.token_embedding.weight'] + 512 * 128)
 
 
 @pytest.mark.slow
