@@ -34,6 +34,7 @@ _SUMS, _TOLD, _TABLES = 10_000, 20_000, 100_000
 _MOST = 1024  # copies of a network on one processor
 # Rows of a table are sent in multiples of this: each size has a name and an array of its own, on both sides.
 _ROWS = 512
+_SMALL = 2**18  # numbers; smaller gradients are sent together
 
 
 def try_all_gpus():
@@ -148,7 +149,7 @@ class Cluster:
     def __init__(self, store=None, number=0, count=1, patience=300, exact=True):
         self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
         self.store, self.number, self.count, self._patience = store, number, count, patience
-        self._said, self._ready, self._sums, self._rows = 0, set(), {}, {}
+        self._said, self._ready, self._sums, self._places = 0, set(), {}, {}
         self._sent, self._steps = 0, 0
 
     @property
@@ -195,12 +196,34 @@ class Cluster:
         name the same `rows` `(R,)`, and only these are sent.
         """
         self._steps += 1
+        small = []
         for number, copies in gradients.items():
             if number == table and len(rows) + _ROWS < len(copies[0]):
-                self._sent += self._sum_rows(copies, rows)
+                self._sum_rows(copies, rows)
+            elif copies[0].size < _SMALL:
+                small.append(copies)
             else:
                 self.store.pushpull(number, copies, priority=-number)
                 self._sent += 4 * copies[0].size
+        if small:
+            self._sum_together(small)
+
+    def _sum_together(self, gradients):
+        """Sum small arrays as one large array: what each message costs is more than its bytes."""
+        sizes = [copies[0].size for copies in gradients]
+        sent = self._place('small', (sum(sizes),), gradients[0])
+        ends = onp.cumsum(sizes).tolist()
+        for array, *copies in zip(sent, *gradients):
+            array[:] = np.concatenate([copy.reshape(-1) for copy in copies])
+        self._sum(_SUMS, sent)
+        for array, *copies in zip(sent, *gradients):
+            for copy, size, end in zip(copies, sizes, ends):
+                copy[:] = array[end - size : end].reshape(copy.shape)
+        self._sent += 4 * ends[-1]
+
+    def _place(self, name, shape, like):
+        """Arrays to send from, one a device: always the same ones, for the reason that `total` gives."""
+        return self._places.setdefault((name, shape), [np.zeros(shape, ctx=one.ctx) for one in like])
 
     @property
     def bytes_per_step(self):
@@ -208,18 +231,15 @@ class Cluster:
         return round(self._sent / self._steps) if self._steps else 0
 
     def _sum_rows(self, copies, rows):
-        """The same for some rows; returns the bytes that are sent."""
         filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
-        shape = (len(filled), *copies[0].shape[1:])
-        # subtle: always the same arrays, for the reason that `total` gives.
-        sent = self._rows.setdefault(shape, [np.zeros(shape, ctx=copy.ctx) for copy in copies])
-        places = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
-        for array, copy, place in zip(sent, copies, places):
+        sent = self._place('rows', (len(filled), *copies[0].shape[1:]), copies)
+        picked = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
+        for array, copy, place in zip(sent, copies, picked):
             array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
         self._sum(_TABLES + len(filled) // _ROWS, sent)
-        for array, copy, place in zip(sent, copies, places):
+        for array, copy, place in zip(sent, copies, picked):
             copy[place[: len(rows)]] = array[: len(rows)]
-        return 4 * sent[0].size
+        self._sent += 4 * sent[0].size
 
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""
