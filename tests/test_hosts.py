@@ -87,6 +87,7 @@ def assert_over(hosts, since, process):
 def test_hosts_end_with_the_weights_of_one_process_and_listen_where_they_were_asked(
     alone, hosts, start, tmp_path
 ):
+    before = hosts[2].has_sent()
     process = start('--workers', 3, '--servers', 2, '--', *FINETUNE, '--out', tmp_path / 'out')
     job = in_training(hosts, tmp_path)
     for number, host in enumerate(hosts):
@@ -102,6 +103,11 @@ def test_hosts_end_with_the_weights_of_one_process_and_listen_where_they_were_as
     assert 0 < difference < APART
     assert numbers_in(tmp_path / 'out')['dev_accuracy'] == numbers_in(alone(FINETUNE))['dev_accuracy']
     assert_gone(job)
+    # The third host has a worker only. It sends its gradients in 22 steps, and little else.
+    told = 22 * numbers_in(tmp_path / 'out')['bytes_per_step']
+    sent = hosts[2].has_sent() - before
+    print(f'the third host sent {sent:,} bytes, of which {told:,} are gradients')
+    assert told < sent < 1.15 * told
 
 
 KILLS = [

@@ -1,7 +1,11 @@
 """Many processes train as one: the same weights, one voice, one end. All processes and all kills are real."""
 
+import contextlib
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -26,6 +30,13 @@ from bertnli import SettingsError
 from bertnli.launch import launch, manager_script, read_hosts, task_environment
 
 PRETRAIN = 'pretrain --preset demo --batch-size 31 --steps 20 --quiet'.split()
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 def family(process):
@@ -126,6 +137,41 @@ def test_dist_async_refuses_what_no_worker_can_do_alone(tmp_path):
     assert code == 2
     assert 'dist_async cannot train with these settings' in err
     assert err.count('bertnli:') == 2  # the mistake, and that the job has ended
+
+
+COMPRESSED = """
+from bertnli.runtime import mx, np
+store = mx.kv.create('dist_sync')
+store.set_gradient_compression({'type': '2bit', 'threshold': 0.5})
+store.init(1, np.zeros(64))
+sums = np.zeros(64)
+for _ in range(3):
+    store.push(1, np.array([0.6, 0.3] * 32))
+    store.pull(1, out=sums)
+print(sums[:2].tolist(), flush=True)
+try:
+    store.pushpull(1, sums)
+except mx.MXNetError as error:
+    print('Compression not supported with PushPull' in str(error), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_mxnets_compression_is_of_no_use_here(unused_port):
+    """What the page says: the way trainers sum is refused, and what is below the threshold is lost."""
+    env = {**os.environ, 'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_PS_ROOT_PORT': str(unused_port)}
+    env.update(DMLC_NODE_HOST='127.0.0.1', DMLC_NUM_WORKER='1', DMLC_NUM_SERVER='1')
+    roles = {'scheduler': 'import bertnli.runtime', 'server': 'import bertnli.runtime', 'worker': COMPRESSED}
+    with contextlib.ExitStack() as started:
+        for role, code in roles.items():
+            words = [sys.executable, '-c', code]
+            process = subprocess.Popen(
+                words, env={**env, 'DMLC_ROLE': role}, stdout=subprocess.PIPE, text=True
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+        lines = [process.stdout.readline() for _ in range(2)]
+    assert lines == ['[0.5, 0.0]\n', 'True\n']
 
 
 # --- one end ----------------------------------------------------------------------------------------
@@ -305,11 +351,8 @@ def test_a_task_too_many_is_refused(task):
 
 
 @pytest.mark.slow
-def test_tasks_that_a_manager_started_train_together(alone, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    env = {'DMLC_PS_ROOT_URI': 'localhost', 'DMLC_PS_ROOT_PORT': str(port)}
+def test_tasks_that_a_manager_started_train_together(alone, unused_port, tmp_path):
+    env = {'DMLC_PS_ROOT_URI': 'localhost', 'DMLC_PS_ROOT_PORT': str(unused_port)}
     env.update(DMLC_NUM_WORKER='2', DMLC_NUM_SERVER='1')
     words = ['launch', '--task']
     tasks = [bertnli(*words, i, '--', *FINETUNE, '--out', tmp_path, env=env) for i in range(4)]
