@@ -433,7 +433,7 @@ def bench(path, picture, rounds, scale, only, data):
     '--json', 'path', metavar='FILE', required=True, help='Numbers, which are added to what is there.'
 )
 @click.option('--rounds', default=3, show_default=True, help='How often each is measured.')
-@click.option('--only', multiple=True, metavar='WORK', help='finetune or pretrain.')
+@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights.')
 @click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
 @click.option('--mbit', type=float, default=1000, show_default=True, help='What their links carry each way.')
 @click.option('--workers', type=int, default=2, show_default=True, help='Processes that train there.')
@@ -448,13 +448,18 @@ def scaling(path, rounds, only, hosts, mbit, workers, servers, data, out):
     Example:   bertnli scaling --data DIR --json cluster.json
                bertnli scaling --data DIR --json cluster.json --hosts hosts.txt --mbit 100
     """
-    works, found = only or library.scaling.WORKS, library.scaling.read(path)
-    shared = {'data': data, 'out': out or 'runs/scaling', 'say': click.echo}
+    found = library.scaling.read(path)
+    shared = {
+        'data': data,
+        'out': out or 'runs/scaling',
+        'say': click.echo,
+        **({'works': only} if only else {}),
+    }
     if hosts:
         asked = {'workers': workers, 'servers': servers}
-        found = library.scaling.measure_on_hosts(found, hosts, mbit, works, **asked, **shared)
+        found = library.scaling.measure_on_hosts(found, hosts, mbit, **asked, **shared)
     else:
-        found = library.scaling.measure(works, rounds=rounds, found=found, **shared)
+        found = library.scaling.measure(rounds=rounds, found=found, **shared)
     library.checkpoints.write_json(path, found)
 
 

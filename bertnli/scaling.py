@@ -7,6 +7,7 @@ first two terms are fitted to one process with two sizes of batch, the next two 
 server on this machine, where no link is slow. The last one is arithmetic, checked on links of known speed.
 
 Every measurement is a job in processes of its own with one thread each, on the chapter's model and batch.
+How far the weights of all ways to share a step are from each other is measured, too, on the sample.
 """
 
 import json
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .checkpoints import load_checkpoint
 from .errors import BertNLIError, DataError, SettingsError
 from .runtime import report
 from .settings import PRESETS
@@ -23,9 +25,17 @@ from .settings import PRESETS
 __all__ = ['WORKS', 'forecast', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
 
 WORKS = ('finetune', 'pretrain')
+SAME = 'weights'  # the measurement of differences
 BATCH = PRESETS['chapter'].finetune.batch_size
 _STEPS = {'finetune': 20, 'pretrain': 12}  # of one measurement
 _RATES = {'finetune': 'examples_per_second', 'pretrain': 'pairs_per_second'}
+# Uneven: the last batch is one pair for each of two workers, and nothing for a third.
+_UNEVEN = {
+    'finetune': '--bert none --limit 382 --batch-size 20 --epochs 1'.split(),  # 20 steps
+    'pretrain': '--batch-size 31 --steps 20'.split(),
+}
+# Devices, workers (0: one process alone) and servers.
+_WAYS = [('cpu', 0, 0), ('cpu:2', 0, 0), ('cpu:3', 0, 0), ('cpu', 2, 1), ('cpu:2', 2, 1), ('cpu', 3, 2)]
 _WORKERS, _GBITS = (2, 4, 8, 16, 32, 64), (1, 10, 100)
 
 
@@ -45,16 +55,19 @@ def read(path):
         ) from error
 
 
-def measure(works=WORKS, *, data=None, out, rounds=3, found=None, say=print):
+def measure(works=(*WORKS, SAME), *, data=None, out, rounds=3, found=None, say=print):
     """Measure one process, one worker and two workers in turn, `rounds` times; returns JSON content.
 
     Of each work: `alone` (seconds a step by batch, medians), `one_worker` and `two_workers` (seconds a step),
     `bytes` that a worker sends in a step, and `speedup` of two workers (median of the rounds' ratios). What
     was `found` before about other works is kept, and when all are known, `model` and `forecast` are added.
+    `weights` are rows that say how far the weights of other devices and workers are from those of one device.
     """
-    _check_works(works)
+    _check_works(works, (*WORKS, SAME))
     found = {**(found or {}), 'machine': report(), 'batch': BATCH}
-    for work in works:
+    if SAME in works:
+        found[SAME] = _differences(out, say)
+    for work in [work for work in works if work != SAME]:
         alone, one, two = [], [], []
         for _ in range(rounds):
             alone.append(_seconds(work, data, out)[0])
@@ -152,10 +165,47 @@ def _fit(found):
     return {**model, 'handling': handling, 'latency': max(0.0, y - handling * x)}
 
 
-def _check_works(works):
-    unknown = [work for work in works if work not in WORKS]
+def _check_works(works, known=WORKS):
+    unknown = [work for work in works if work not in known]
     if unknown:
-        raise SettingsError('there is no such measurement', found=unknown, allowed=', '.join(WORKS))
+        raise SettingsError('there is no such measurement', found=unknown, allowed=', '.join(known))
+
+
+def _differences(out, say):
+    """Rows with the largest difference of any weight from one device's, after 20 steps without dropout."""
+    rows = []
+    for work in WORKS:
+        first = None
+        for devices, workers, servers in _WAYS:
+            folder = Path(out, f'same-{work}')
+            words = [
+                work,
+                '--preset',
+                'demo',
+                *_UNEVEN[work],
+                '--devices',
+                devices,
+                '--quiet',
+                '--out',
+                folder,
+            ]
+            if workers:
+                words = ['launch', '--workers', workers, '--servers', servers, '--', *words]
+            _run(words)
+            weights = _weights(folder)
+            first = first or weights
+            apart = max(float(abs(weights[name] - first[name]).max()) for name in first)
+            rows.append(
+                {'work': work, 'devices': devices, 'workers': workers, 'servers': servers, 'apart': apart}
+            )
+            say(f'{work}, {devices}, {workers} workers, {servers} servers: {apart:.1e}')
+    return rows
+
+
+def _weights(folder):
+    """A model's weights by name, but for the keys' biases: their true gradient is zero, and noise is seen."""
+    parameters = load_checkpoint(folder).net._collect_params_with_prefix()
+    return {name: p.data().asnumpy() for name, p in parameters.items() if not name.endswith('W_k.bias')}
 
 
 def _seconds(work, data, out, *, batch=BATCH, workers=0, servers=1, hosts=None):
