@@ -70,6 +70,7 @@ _PUBLIC = {
         'plot_ratios',
         'plot_reliability',
         'plot_sizes',
+        'plot_speedups',
         'show_attention',
         'show_probabilities',
         'show_saliency',
