@@ -70,6 +70,7 @@ _PUBLIC = {
         'plot_ratios',
         'plot_reliability',
         'plot_sizes',
+        'plot_speedups',
         'show_attention',
         'show_probabilities',
         'show_saliency',
@@ -78,6 +79,7 @@ _PUBLIC = {
     'widgets': ['Playground', 'playground'],
     'bench': ['compare'],
     'launch': [],  # `bertnli.launch.launch`
+    'scaling': [],  # `bertnli.scaling.measure`
     'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
     'studies': [],  # tables of them
 }

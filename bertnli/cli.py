@@ -442,6 +442,41 @@ def bench(path, picture, rounds, scale, only, data):
 
 
 @main.command()
+@click.option(
+    '--json', 'path', metavar='FILE', required=True, help='Numbers, which are added to what is there.'
+)
+@click.option('--rounds', default=3, show_default=True, help='How often each is measured.')
+@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights.')
+@click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
+@click.option('--mbit', type=float, default=1000, show_default=True, help='What their links carry each way.')
+@click.option('--workers', type=int, default=2, show_default=True, help='Processes that train there.')
+@click.option(
+    '--servers', type=int, default=2, show_default=True, help='Processes that add up gradients there.'
+)
+@_options('data', 'out')
+def scaling(path, rounds, only, hosts, mbit, workers, servers, data, out):
+    """What two workers gain on this machine, and a forecast for 64 on fast and slow networks.
+
+    \b
+    Example:   bertnli scaling --data DIR --json cluster.json
+               bertnli scaling --data DIR --json cluster.json --hosts hosts.txt --mbit 100
+    """
+    found = library.scaling.read(path)
+    shared = {
+        'data': data,
+        'out': out or 'runs/scaling',
+        'say': click.echo,
+        **({'works': only} if only else {}),
+    }
+    if hosts:
+        asked = {'workers': workers, 'servers': servers}
+        found = library.scaling.measure_on_hosts(found, hosts, mbit, **asked, **shared)
+    else:
+        found = library.scaling.measure(rounds=rounds, found=found, **shared)
+    library.checkpoints.write_json(path, found)
+
+
+@main.command()
 @click.argument('name', metavar='NAME')
 @click.option('--test', is_flag=True, help='Judge on test too, when everything has been chosen.')
 @click.option('--json', 'path', metavar='FILE', help='Keep the table.')

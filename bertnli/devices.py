@@ -27,9 +27,14 @@ __all__ = [
 ]
 
 _GOODBYE = 10  # seconds
-_OWN_KEYS = 1_000_000  # a trainer numbers its parameters from 0; what we say ourselves is numbered from here
+# A trainer numbers its parameters from 0; what we say ourselves is numbered from here.
+# subtle: MXNet multiplies such a number by 9,973 in 32 bits to choose a server. Above 215,000 that overflows.
+_SUMS, _TOLD, _TABLES = 10_000, 20_000, 100_000
 
 _MOST = 1024  # copies of a network on one processor
+# Rows of a table are sent in multiples of this: each size has a name and an array of its own, on both sides.
+_ROWS = 512
+_SMALL = 2**18  # numbers; smaller gradients are sent together
 
 
 def try_all_gpus():
@@ -144,7 +149,8 @@ class Cluster:
     def __init__(self, store=None, number=0, count=1, patience=300, exact=True):
         self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
         self.store, self.number, self.count, self._patience = store, number, count, patience
-        self._said, self._ready, self._sums = 0, set(), {}
+        self._said, self._ready, self._sums, self._places = 0, set(), {}, {}
+        self._sent, self._steps = 0, 0
 
     @property
     def first(self):
@@ -179,9 +185,61 @@ class Cluster:
         # two, both could arrive before another worker's first, and the second be taken for that.
         array = self._sums.setdefault(len(groups), np.zeros(len(groups)))
         array[:] = np.concatenate(sums)  # (groups,)
-        self._sum(_OWN_KEYS + len(groups), array)
+        self._sum(_SUMS + len(groups), array)
         sums = array.copy()
         return [[sums[i : i + 1]] for i in range(len(groups))]
+
+    def sum_gradients(self, gradients, table=None, rows=()):
+        """Sum gradients over all devices and all workers, in place: lists with one array a device, by number.
+
+        Of the one of number `table`, whose first axis are rows, only some are not zero anywhere: all workers
+        name the same `rows` `(R,)`, and only these are sent.
+        """
+        self._steps += 1
+        small = []
+        for number, copies in gradients.items():
+            if number == table and len(rows) + _ROWS < len(copies[0]):
+                self._sum_rows(copies, rows)
+            elif copies[0].size < _SMALL:
+                small.append(copies)
+            else:
+                self.store.pushpull(number, copies, priority=-number)
+                self._sent += 4 * copies[0].size
+        if small:
+            self._sum_together(small)
+
+    def _sum_together(self, gradients):
+        """Sum small arrays as one large array: what each message costs is more than its bytes."""
+        sizes = [copies[0].size for copies in gradients]
+        sent = self._place('small', (sum(sizes),), gradients[0])
+        ends = onp.cumsum(sizes).tolist()
+        for array, *copies in zip(sent, *gradients):
+            array[:] = np.concatenate([copy.reshape(-1) for copy in copies])
+        self._sum(_SUMS, sent)
+        for array, *copies in zip(sent, *gradients):
+            for copy, size, end in zip(copies, sizes, ends):
+                copy[:] = array[end - size : end].reshape(copy.shape)
+        self._sent += 4 * ends[-1]
+
+    def _place(self, name, shape, like):
+        """Arrays to send from, one a device: always the same ones, for the reason that `total` gives."""
+        return self._places.setdefault((name, shape), [np.zeros(shape, ctx=one.ctx) for one in like])
+
+    @property
+    def bytes_per_step(self):
+        """What this worker has sent in a step to sum gradients, and received as well; a mean."""
+        return round(self._sent / self._steps) if self._steps else 0
+
+    def _sum_rows(self, copies, rows):
+        filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
+        sent = self._place('rows', (len(filled), *copies[0].shape[1:]), copies)
+        picked = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
+        for array, copy, place in zip(sent, copies, picked):
+            array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
+        self._sum(_TABLES + len(filled) // _ROWS, sent)
+        for array, copy, place in zip(sent, copies, picked):
+            copy[place[: len(rows)]] = array[: len(rows)]
+        self._sent += 4 * sent[0].size
 
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""
@@ -196,16 +254,17 @@ class Cluster:
         told = np.array(told if self.first else told * 0, dtype='float32')
         self._said += 1
         with self.patience('what the first worker says'):
-            self._sum(_OWN_KEYS + 1000 + self._said, told)
+            self._sum(_TOLD + self._said, told)
             return told.asnumpy().astype('uint16').tobytes()
 
-    def _sum(self, key, array):
-        """Replace an array by its sum over all workers, without waiting."""
+    def _sum(self, key, arrays):
+        """Replace an array, or one a device, by the sum over all devices and workers, without waiting."""
         if key not in self._ready:
+            like = arrays[0] if isinstance(arrays, list) else arrays
             with self.patience('the other workers'):
-                self.store.broadcast(key, np.zeros_like(array), [np.zeros_like(array)])
+                self.store.broadcast(key, np.zeros_like(like), [np.zeros_like(like)])
             self._ready.add(key)
-        self.store.pushpull(key, array)
+        self.store.pushpull(key, arrays)
 
     def patience(self, awaited):
         """Inside, wait only so long: a network that was cut tells nobody, and one would wait for ever."""
@@ -271,6 +330,8 @@ def join_cluster():
             allowed='dist_sync or dist_async; a number from 0; more workers than that',
             remedy='start with bertnli launch, or with the variables that it prints',
         )
+    # All servers share an array of more numbers than this; a smaller one goes to one of them, whichever.
+    os.environ.setdefault('MXNET_KVSTORE_BIGARRAY_BOUND', '65536')
     with _limited(patience, 'all workers to join'):
         return Cluster(mx.kv.create(kind), number, count, patience, exact=kind == 'dist_sync')
 

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from .devices import join_cluster, split_batch_multi_inputs, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally, correct, evaluate_accuracy_gpus
+from .model import table_of_words
 from .runtime import autograd, gluon
 from .settings import FinetuneSettings
 from .training import (
@@ -129,7 +130,8 @@ def train_nli(
     devices = devices or try_all_gpus()
     loss, cluster = gluon.loss.SoftmaxCrossEntropyLoss(), join_cluster()
     num_batches = _count_batches(train_iter)
-    updater = Updater(trained_parameters(net), settings, num_batches * settings.num_epochs)
+    num_steps = num_batches * settings.num_epochs
+    updater = Updater(trained_parameters(net), settings, num_steps, table=table_of_words(net.bert.encoder))
     course = Course(updater, keep, start, on_log)
     if start:
         train_iter.skip(course.steps)
@@ -140,7 +142,7 @@ def train_nli(
         for X, y in in_parts(features, labels, settings.accumulate, updater):
             more_losses, more_hits = _forward_backward(net, X, y, loss, devices, cluster.split)
             losses, hits = losses + more_losses, hits + more_hits
-        rate = updater.step(course.steps, len(labels))
+        rate = updater.step(course.steps, len(labels), features[0])
         return *cluster.total(losses, hits), rate
 
     with course.running(train_iter):

@@ -380,6 +380,8 @@ class _Job:
         problem = f'{plan} {_in_words(code)}'
         if plan.host.name and code == 255:
             problem = f'{plan.host.name} cannot be reached, or was lost'
+        if plan.host.name and code < 0:  # of what runs there, ssh tells a code from 0
+            problem = f'the ssh to {plan.host.name} {_in_words(code)}'
         said = ''.join(f'\n  {line}' for line in list(found.lines)[-8:])
         return Outcome(code if 0 < code < 256 else 128 - code, f'the job has ended: {problem}{said}')
 

@@ -18,7 +18,15 @@ from .errors import SettingsError
 from .runtime import init, nn, np, npx
 from .settings import ModelSettings
 
-__all__ = ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred', 'read_cls']
+__all__ = [
+    'BERTClassifier',
+    'BERTEncoder',
+    'BERTModel',
+    'MaskLM',
+    'NextSentencePred',
+    'read_cls',
+    'table_of_words',
+]
 
 CLS = 'cls'  # in place of positions: read '<cls>', the first position, only
 
@@ -287,6 +295,12 @@ class BERTClassifier(nn.Block):
 
     def forward(self, inputs):
         return self.classifier(read_cls(self.bert.encoder, *inputs))
+
+
+def table_of_words(encoder):
+    """The parameter with a row for each word, if words that are not in a batch get no gradient; else None."""
+    # Another class may use the table elsewhere too, for instance to score the words that fill a gap.
+    return encoder.token_embedding.weight if type(encoder) is BERTEncoder else None
 
 
 def read_cls(encoder, tokens, segments, valid_lens):

@@ -46,6 +46,7 @@ __all__ = [
     'plot_ratios',
     'plot_reliability',
     'plot_sizes',
+    'plot_speedups',
     'save',
     'show_attention',
     'show_probabilities',
@@ -983,6 +984,49 @@ def plot_sizes(points, *, forecast=None, levels=(), title=None):
     told = [f'{count:,.0f} {accuracy:.3f}' for count, accuracy in shown]
     picture.alt = f'Accuracy over training pairs: {", ".join(told[: len(points)])}'
     picture.alt += f'; forecast for {told[-1]}.' if forecast else '.'
+    return picture
+
+
+@_style()
+def plot_speedups(panels, *, title=None):
+    """What more workers would bring, by a forecast: times as fast over workers, both on axes of doublings.
+
+    `panels` is `{panel: {line: points}}` with points (workers, times as fast); up to three lines, hollow
+    because nobody has measured them. A dotted line is as many times as there are workers. Raises
+    `SettingsError` for none, or a number that is not above 0.
+
+    >>> plot_speedups({'fine-tuning': {'1 Gbit/s': [(2, 1.5), (4, 2.0)]}}).alt
+    'Forecast, times as fast over workers: fine-tuning, 1 Gbit/s, 4 workers 2.0.'
+    """
+    if not any(panels.values()):
+        raise SettingsError('there is nothing to draw', found='no points')
+    picture, told, most = _picture(1.5 + 4.5 * len(panels), 4.6, title), [], 1
+    for axes, (panel, lines) in zip(
+        picture.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()
+    ):
+        axes.set_xscale('log', base=2)
+        axes.set_yscale('log', base=2)
+        for (name, points), color, marker, style in zip(
+            lines.items(), (VERMILION, BLUE, GREEN), 'os^', ('-', '--', '-.')
+        ):
+            points = _array('the points', points, 2)
+            if points.min() <= 0:
+                raise SettingsError('a number is not above 0', found=points.min(), allowed='numbers above 0')
+            axes.plot(*points.T, marker + style, color=color, markerfacecolor='white', label=name)
+            told.append(f'{panel}, {name}, {points[-1, 0]:.0f} workers {points[-1, 1]:.1f}')
+            most = max(most, points[:, 0].max())
+        axes.plot((1, most), (1, most), ':', color=GREY, linewidth=1.6, zorder=1)
+        axes.set_title(panel)
+        axes.set(xlabel='workers')
+        axes.grid()
+        axes.legend(loc='upper left', frameon=False)
+        ticks = 2 ** numpy.arange(int(math.log2(most)) + 1)
+        axes.set_xticks(ticks, ticks)
+        axes.set_yticks(ticks, ticks)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
+    picture.axes[0].set_ylabel('times as fast (forecast)')
+    picture.alt = f'Forecast, times as fast over workers: {"; ".join(told)}.'
     return picture
 
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .devices import join_cluster, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally
-from .model import BERTModel
+from .model import BERTModel, table_of_words
 from .runtime import autograd, gluon, np, npx
 from .settings import PretrainSettings
 from .training import Course, Updater, check_steps, in_parts, seed_step
@@ -71,7 +71,8 @@ def train_bert(
     num_steps = settings.num_steps if num_steps is None else num_steps
     check_steps(num_steps)
     devices = devices or try_all_gpus()
-    updater = Updater(net.collect_params(), settings, num_steps)
+    table = table_of_words(net.encoder) if type(net) is BERTModel else None
+    updater = Updater(net.collect_params(), settings, num_steps, table=table)
     course = Course(updater, keep, start, on_log)
     if start:
         train_iter.skip(course.steps)
@@ -84,7 +85,7 @@ def train_bert(
             X, y = join_cluster().share(X, y)
             parts = in_parts(X, y, settings.accumulate, updater)
             mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices, parts)
-            rate = updater.step(step, words)
+            rate = updater.step(step, words, X[0])
             mlm, nsp = join_cluster().total(mlm, nsp)
             course.tally.step = step
             course.tally.add(**updater.seen)

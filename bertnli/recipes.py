@@ -61,7 +61,10 @@ def preset(name):
 
 def _setting(devices, seed, data):
     """What every metrics.json says of its surroundings."""
-    return {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed, 'versions': report()}
+    cluster, found = join_cluster(), {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed}
+    if cluster.store:
+        found.update(workers=cluster.count, bytes_per_step=cluster.bytes_per_step)
+    return {**found, 'versions': report()}
 
 
 def _check_plan(out, settings, devices, limit=None):

@@ -15,6 +15,8 @@ import time
 import warnings
 from typing import NamedTuple
 
+import numpy as onp
+
 from .devices import join_cluster, split_batch_multi_inputs
 from .errors import BertNLIError, CheckpointError, SettingsError
 from .metrics import Tally
@@ -64,15 +66,16 @@ class Updater:
 
     `settings` is a `PretrainSettings` or `FinetuneSettings`; `parameters` is what `collect_params()` gives.
     Gradients are sums over the examples of all devices, of all parts of a batch (`in_parts`), and of all
-    workers if this process is one of a cluster; `step(number, divisor)` divides them once. With `dist_async`,
-    where no worker ever sees the whole gradient and the servers update, `SettingsError` says which settings
-    are not possible.
+    workers if this process is one of a cluster; `step(number, divisor)` divides them once. Workers send whole
+    gradients, but of `table`, the parameter with a row for each word, only the rows of the batch's `tokens`.
+    With `dist_async`, where no worker ever sees the whole gradient and the servers update, `SettingsError`
+    says which settings are not possible.
 
     A gradient that is clipped and not finite is a `NotFinite` before any weight changes. Others are not
     waited for: `seen` is what a `Tally` may count of the last one, to be checked when the tally is read.
     """
 
-    def __init__(self, parameters, settings, num_steps, kvstore='device'):
+    def __init__(self, parameters, settings, num_steps, kvstore='device', table=None):
         self.settings, self.num_steps, self.cluster = settings, num_steps, join_cluster()
         self.seen = {}
         if not self.cluster.exact:
@@ -87,6 +90,7 @@ class Updater:
             kvstore=self.cluster.store or kvstore,
             update_on_kvstore=not self.cluster.exact,
         )
+        self._table = None if table is None else self.trainer._param2idx[table.name]
         if self.cluster.store:
             self._meet()
 
@@ -121,19 +125,32 @@ class Updater:
             gradient += earlier
         self._aside = []
 
-    def step(self, number, divisor):
-        """Update all parameters; returns the learning rate that was used."""
+    def step(self, number, divisor, tokens=None):
+        """Update all parameters; returns the learning rate that was used.
+
+        `tokens` are those of the whole batch, over all devices and workers.
+        """
         self._add_aside()
         rate = self.settings.rate(number, self.num_steps)
         if not self.cluster.exact:
             return self._step_alone(rate, divisor)
         self.trainer.set_learning_rate(rate)
-        self.trainer.allreduce_grads()
+        self._sum_gradients(tokens)
         excess = self._excess(divisor, number, rate)
         if self.settings.weight_decay:
             self._decay(1 - rate * self.settings.weight_decay)
         self.trainer.update(divisor * excess)
         return rate
+
+    def _sum_gradients(self, tokens):
+        if self.cluster.store is None:
+            self.trainer.allreduce_grads()
+            return
+        found = {i: p.list_grad() for i, p in enumerate(self.trainer._params) if p.grad_req != 'null'}
+        if self._table is None or tokens is None:
+            self.cluster.sum_gradients(found)
+        else:
+            self.cluster.sum_gradients(found, self._table, onp.unique(tokens.asnumpy()))
 
     def _step_alone(self, rate, divisor):
         """Send this worker's mean gradient, and take whatever weights the servers have by then."""

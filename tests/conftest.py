@@ -8,6 +8,7 @@ import sys
 
 import hypothesis
 import pytest
+from jobs import LONGER, run
 
 SEED = int(os.environ.get('BERTNLI_TEST_SEED', '0'))
 
@@ -83,3 +84,26 @@ def write_snli(tmp_path):
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope='session')
+def alone(tmp_path_factory):
+    """Folders of both trainings in one process on one device, made when they are asked for."""
+    made = {}
+
+    def folder(command, *more):
+        words = (*command, *more)
+        if words not in made:
+            made[words] = tmp_path_factory.mktemp('alone')
+            run(*words, '--devices', 'cpu', '--out', made[words])
+        return made[words]
+
+    return folder
+
+
+@pytest.fixture(scope='session')
+def undisturbed(tmp_path_factory):
+    """The folder of a job that nobody disturbed."""
+    folder = tmp_path_factory.mktemp('undisturbed')
+    run('launch', '--', *LONGER, '--out', folder)
+    return folder

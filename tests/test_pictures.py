@@ -29,6 +29,7 @@ from bertnli.pictures import (
     plot_ratios,
     plot_reliability,
     plot_sizes,
+    plot_speedups,
     save,
     show_attention,
     show_probabilities,
@@ -65,6 +66,7 @@ PICTURES = {
     'attention of <cls>': lambda: plot_attention(ATTENTION[:, :1], WORDS, head=1),
     'points': lambda: plot_points([[0, 0], [2, 0], [1, 5], [2, 2]], [0, 0, 1, 2], LABELS, title='vectors'),
     'sizes': lambda: plot_sizes([(10, 0.4), (20, 0.5)], forecast=(80, 0.7), levels=[(0.6, 'a baseline')]),
+    'speedups': lambda: plot_speedups({'one': {'fast': [(1, 1), (64, 50)]}, 'two': {'slow': [(2, 0.6)]}}),
     'ratios': lambda: plot_ratios([('training', 12.5), ('start', 0.5)]),
     'reliability': lambda: plot_reliability([0.95, 0.85, 0.5], [1, 0, 1]),
 }
@@ -466,3 +468,15 @@ def test_a_forecast_is_hollow_and_dotted_so_that_nobody_takes_it_for_a_measureme
     assert (guessed.get_markerfacecolor(), guessed.get_linestyle()) == ('white', ':')
     with pytest.raises(SettingsError, match='not above 0'):
         plot_sizes([(0, 0.5)])
+
+
+def test_speedups_stand_beside_the_line_of_all_workers():
+    picture = plot_speedups({'one': {'fast': [(2, 1.9), (8, 7)], 'slow': [(2, 1), (8, 1.5)]}})
+    fast, slow, all_workers = picture.axes[0].get_lines()
+    assert fast.get_xydata().tolist() == [[2, 1.9], [8, 7]]
+    assert (fast.get_markerfacecolor(), fast.get_linestyle() != slow.get_linestyle()) == ('white', True)
+    assert all_workers.get_xydata().tolist() == [[1, 1], [8, 8]]
+    with pytest.raises(SettingsError, match='not above 0'):
+        plot_speedups({'one': {'fast': [(2, 0)]}})
+    with pytest.raises(SettingsError, match='nothing to draw'):
+        plot_speedups({})

@@ -47,6 +47,7 @@ ROWS = {
     'studies': 'everything above',
     'bench': 'everything above',
     'launch': 'settings',
+    'scaling': 'everything above',
     'cli': 'everything above',
     '__main__': 'everything above',
 }
