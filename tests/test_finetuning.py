@@ -333,10 +333,10 @@ def test_the_rows_of_the_batch_whose_loss_is_no_number_are_told():
 
 def test_a_gradient_that_overflows_is_told_with_its_own_step_though_nobody_waits_for_it(monkeypatch):
     class Spoiling(Updater):
-        def step(self, number, divisor):
+        def step(self, number, divisor, tokens=None):
             if number == 2:  # of six in the epoch; the loss of this step is finite still
                 self.parameters[3].list_grad()[0][:] = onp.inf
-            return super().step(number, divisor)
+            return super().step(number, divisor, tokens)
 
     monkeypatch.setattr(finetuning, 'Updater', Spoiling)
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
