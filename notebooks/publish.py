@@ -1,8 +1,11 @@
-"""The notebooks as pages to read and to show: `python notebooks/publish.py book FOLDER`, or `slides FOLDER`.
+"""Notebooks elsewhere: `python notebooks/publish.py book FOLDER`, `slides FOLDER` or `badges OWNER/NAME`.
 
 Every page opens from disk without a network: pictures and styles are inside it, formulas are MathML, links
 lead from page to page. Slides carry reveal.js, which the Python package sphinx-revealjs brings along. What
 both need: `pip install '.[pages]'`. Nothing is executed here; what is committed is what is shown.
+
+Badges lead to Google Colab. Before the repository has a public address, a reader uploads a notebook there;
+`badges OWNER/NAME` writes the address of a repository at GitHub into all of them, and may be run again.
 """
 
 import functools
@@ -21,6 +24,10 @@ from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 CHAPTER = 'natural-language-inference-bert'
+START = '00-start-here'
+COLAB = 'https://colab.research.google.com/'
+BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badge\.svg\)\])\([^)]*\)')
+INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
 
 STYLE = """
 :root { color: #222; background: #fff; font: 18px/1.55 Georgia, 'DejaVu Serif', serif }
@@ -93,6 +100,13 @@ def reading_order():
     return re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+)\.ipynb\) \| (.+?) \|', readme)
 
 
+def read(path):
+    """A notebook without its badge: a page that opens from disk fetches no picture."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = BADGE.sub('', notebook.cells[0].source).lstrip()
+    return notebook
+
+
 def with_formulas(prose):
     """Markdown with MathML in the places of `$…$` and `$$…$$`; code stays as it is."""
 
@@ -138,7 +152,7 @@ def book(folder):
     style, entries = STYLE + code_style(), []
     (folder / 'solutions').mkdir(parents=True, exist_ok=True)
     for place, (name, about) in enumerate(lessons):
-        notebook = nbformat.read(HERE / f'{name}.ipynb', as_version=4)
+        notebook = read(HERE / f'{name}.ipynb')
         title = title_of(notebook)
         near = [
             ('index', 'Contents'),
@@ -147,7 +161,7 @@ def book(folder):
             (f'solutions/{name}', 'Solutions'),
         ]
         write(folder / f'{name}.html', title, style, near, body_of(notebook.cells))
-        solved = nbformat.read(HERE / 'solutions' / f'{name}.ipynb', as_version=4)
+        solved = read(HERE / 'solutions' / f'{name}.ipynb')
         back = [('../index', 'Contents'), (f'../{name}', f'← {name}')]
         write(folder / 'solutions' / f'{name}.html', title_of(solved), style, back, body_of(solved.cells))
         entries.append(f'<li><p><a href="{name}.html">{html.escape(title)}</a><br>{html.escape(about)}</p>')
@@ -164,7 +178,7 @@ def write(path, title, style, near, body):
 
 def slides(folder):
     """The chapter as one page of slides: each section goes right, each of its steps goes down."""
-    notebook = nbformat.read(HERE / f'{CHAPTER}.ipynb', as_version=4)
+    notebook = read(HERE / f'{CHAPTER}.ipynb')
     reveal = Path(importlib.util.find_spec('sphinx_revealjs').submodule_search_locations[0])
     reveal = reveal / '_static' / 'revealjs' / 'dist'
     parts = ['reveal.css', 'theme/white.css']
@@ -202,8 +216,28 @@ def split_at_titles(cell):
     return [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
 
 
+def badges(address, folder=HERE.parent):
+    """Each badge opens its notebook from GitHub, and each first cell installs the library from there.
+
+    `address` is 'OWNER/NAME', with a branch `main`; `folder` holds README.md and notebooks/.
+    """
+    if not re.fullmatch(r'[\w.-]+/[\w.-]+', address):
+        sys.exit(f"{address!r} is no address at GitHub: write OWNER/NAME, as in 'd2l-ai/d2l-en'")
+    archive = f'https://github.com/{address}/archive/refs/heads/main.zip'
+    for path in [folder / 'README.md', *sorted((folder / 'notebooks').glob('*.ipynb'))]:
+        lesson = path.name if path.suffix == '.ipynb' else f'{START}.ipynb'
+        target = f'{COLAB}github/{address}/blob/main/notebooks/{lesson}'
+        # Both files are changed as text, so that nothing else in them can change.
+        text = BADGE.sub(rf'\1({target})', path.read_text(encoding='utf-8'))
+        if path.suffix == '.ipynb':
+            text = INSTALL.sub(rf'\1 {archive}', text)
+        path.write_text(text, encoding='utf-8')
+    return folder / 'README.md'
+
+
 if __name__ == '__main__':
-    kinds = {'book': book, 'slides': slides}
+    kinds = {'book': book, 'slides': slides, 'badges': badges}
     if len(sys.argv) != 3 or sys.argv[1] not in kinds:
         sys.exit(__doc__)
-    print(f'open {kinds[sys.argv[1]](Path(sys.argv[2]))}')
+    kind, place = sys.argv[1:]
+    print(f'open {kinds[kind](place if kind == "badges" else Path(place))}')
