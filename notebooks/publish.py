@@ -25,6 +25,8 @@ from traitlets.config import Config
 HERE = Path(__file__).resolve().parent
 CHAPTER = 'natural-language-inference-bert'
 START = '00-start-here'
+SHORT = 4  # lines of code that leave room for a picture
+PICTURE = 'only-a-picture'  # the tag of a cell whose code stands on the slide before
 COLAB = 'https://colab.research.google.com/'
 BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badge\.svg\)\])\([^)]*\)')
 INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
@@ -73,8 +75,19 @@ SLIDE_STYLE = """
 .reveal .output_text pre { white-space: pre-wrap }
 .reveal .text_cell pre { font-size: 0.55em }
 .reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
-.reveal img { max-height: 470px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
+.reveal img { max-height: 620px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
 .reveal ul, .reveal ol { display: block }
+"""
+# A slide that is too high: its picture gives way first, then the letters; what is left can be scrolled.
+SLIDE_FIT = """
+function fit(slide) {
+    const over = () => slide.scrollHeight - slide.clientHeight;
+    for (const image of slide.querySelectorAll('img'))
+        if (over() > 0)
+            image.style.maxHeight = Math.max(330, image.offsetHeight - over()) + 'px';
+    for (let size = 95; over() > 0 && size >= 75; size -= 5)
+        slide.style.fontSize = size + '%';
+}
 """
 SLIDES = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -88,7 +101,10 @@ SLIDES = Template("""<!DOCTYPE html>
 $body
 </div></div>
 <script>$script</script>
-<script>Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
+<script>$fit
+Reveal.on('ready', event => fit(event.currentSlide));
+Reveal.on('slidechanged', event => fit(event.currentSlide));
+Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
 </body>
 </html>
 """)
@@ -123,6 +139,8 @@ def exporter():
     config.HTMLExporter.template_name = 'basic'
     config.TemplateExporter.exclude_input_prompt = config.TemplateExporter.exclude_output_prompt = True
     # Widgets need a kernel; the HTML beside them stands still, and its pictures have their description.
+    config.TagRemovePreprocessor.enabled = True
+    config.TagRemovePreprocessor.remove_input_tags = {PICTURE}
     config.NbConvertBase.display_data_priority = ['text/html', 'image/png', 'text/plain']
     return HTMLExporter(config=config)
 
@@ -192,6 +210,7 @@ def slides(folder):
             for section in sections(notebook.cells)
         ),
         script=(reveal / 'reveal.js').read_text(encoding='utf-8'),
+        fit=SLIDE_FIT,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'index.html').write_text(page, encoding='utf-8')
@@ -199,13 +218,16 @@ def slides(folder):
 
 
 def sections(cells):
-    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it."""
+    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it.
+
+    What long code has drawn is a step of its own, or it would be too small to be seen.
+    """
     found = []
     for cell in cells:
-        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else [cell]:
+        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else split_at_picture(cell):
             if part.cell_type == 'markdown' and re.match('##? ', part.source):
                 found.append([])
-            if part.cell_type == 'markdown' or not found[-1]:
+            if part.cell_type == 'markdown' or not found[-1] or PICTURE in part.metadata.get('tags', []):
                 found[-1].append([])
             found[-1][-1].append(part)
     return found
@@ -214,6 +236,16 @@ def sections(cells):
 def split_at_titles(cell):
     parts = re.split(r'^(?=##? )', cell.source, flags=re.MULTILINE)
     return [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
+
+
+def split_at_picture(cell):
+    pictures = [output for output in cell.outputs if 'image/png' in output.get('data', {})]
+    if not pictures or len(cell.source.splitlines()) <= SHORT:
+        return [cell]
+    code, picture = (nbformat.from_dict(cell) for _ in range(2))
+    code.outputs = [output for output in cell.outputs if output not in pictures]
+    picture.source, picture.outputs, picture.metadata = '', pictures, {'tags': [PICTURE]}
+    return [code, nbformat.from_dict(picture)]
 
 
 def badges(address, folder=HERE.parent):

@@ -42,6 +42,7 @@ WATCH = """number => {
     };
     look();
 }"""
+HEIGHT_AND_END = '(one) => [one.getBoundingClientRect().height, one.getBoundingClientRect().bottom]'
 
 pytestmark = pytest.mark.browser
 
@@ -264,6 +265,10 @@ def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(p
     for _ in range(page.evaluate('Reveal.getTotalSlides()')):
         slide = 'Reveal.getCurrentSlide()'
         assert page.evaluate(f'{slide}.scrollWidth <= {slide}.clientWidth')
+        # A picture is seen without scrolling, and large.
+        for height, end in page.evaluate(f'[...{slide}.querySelectorAll("img")].map({HEIGHT_AND_END})'):
+            assert height > 250
+            assert end <= page.viewport_size['height']
         titles += page.evaluate(f'[...{slide}.querySelectorAll("h1, h2")].map(title => title.innerText)')
         page.keyboard.press('Space')
     assert titles[0].startswith('Natural language inference')
