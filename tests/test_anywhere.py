@@ -6,7 +6,10 @@ Binder do with it is tried as far as it goes without them: by the commands that 
 
 import os
 import re
+import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -124,6 +127,19 @@ def test_the_chapter_begins_on_python_3_12_with_nothing_but_jupyter(tmp_path):
     assert len(new) > 10
     # pip may print a word of its own about what it replaced.
     assert [len(outputs) for outputs in new[1:]] == [len(outputs) for outputs in old[1:]]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_an_archive_as_github_makes_it_holds_the_whole_library(tmp_path):
+    copy_of_this_checkout(tmp_path / 'bertnli-main')
+    shutil.make_archive(tmp_path / 'main', 'zip', tmp_path, 'bertnli-main')
+    run(sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', 'main.zip', cwd=tmp_path)
+    (wheel,) = tmp_path.glob('bertnli-*.whl')
+    held = set(zipfile.ZipFile(wheel).namelist())
+    own = [*(ROOT / 'bertnli').rglob('*.py'), *(ROOT / 'bertnli' / 'weights').rglob('*.*')]
+    assert {str(path.relative_to(ROOT)) for path in own} <= held
+    assert 'bertnli/data/snli_1.0/snli_1.0_train.txt' in held
 
 
 @pytest.mark.slow
