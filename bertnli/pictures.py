@@ -435,7 +435,7 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
     axes = picture.subplots()
     _matrix(axes, shares, 1.15)
     for (row, column), share in numpy.ndenumerate(shares):
-        colour = 'white' if share > 0.6 else INK
+        colour = _ink_on(share)
         weight = 'bold' if row == column else 'normal'
         place = {'ha': 'center', 'color': colour, 'weight': weight}
         axes.text(column, row - 0.04, f'{100 * share:.0f} %', va='bottom', fontsize=16, **place)
@@ -447,6 +447,11 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
     right = f'{counts.trace():,.0f} of {counts.sum():,.0f} right'
     picture.alt = f'Confusion matrix: {right}; {own}.'
     return picture
+
+
+def _ink_on(share):
+    """The ink for a number on blue of this strength; from 0.8 on white stands out more than ink."""
+    return 'white' if share > 0.8 else INK
 
 
 def _matrix(axes, values, highest):
@@ -801,7 +806,7 @@ def show_attention(weights, words, *, title=None):
 
 
 def _attention_cell(name, other, weight):
-    ink = 'white' if weight > 0.6 else INK
+    ink = _ink_on(weight)
     number = f'{weight:.1f}'.lstrip('0') if weight >= 0.1 else ''
     look = f'background: {_pale(BLUE, weight)}; color: {ink}; text-align: center; padding: 2px 4px'
     return f'<td title="{name} to {other}: {weight:.3f}" style="{look}">{number}</td>'
