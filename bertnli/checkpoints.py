@@ -256,7 +256,7 @@ def _read_manifest(folder):
     except OSError as error:
         raise CheckpointError(
             'this is not a model folder',
-            where=str(folder),
+            where=str(folder.absolute()),  # a notebook runs in its own folder, which its reader may not know
             found=f'no readable manifest.json ({error.strerror})',
             allowed='a folder written by `bertnli pretrain`, `finetune` or `demo`',
             remedy='check the path',

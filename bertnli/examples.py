@@ -115,8 +115,13 @@ def _kept_by(rule, premise_len, hypothesis_len, room):
 def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
     """The beginnings of two lists of words that fit into `max_tokens` together, as new lists.
 
+    `strategy` is 'longest', 'ratio', or a function of both lengths and the room that returns how many words
+    of each stay. Raises `SettingsError` for another name, and for a rule that keeps too many.
+
     >>> truncate_pair(['a', 'man', 'walks', 'home'], ['he', 'sleeps'], 4)
     (['a', 'man'], ['he', 'sleeps'])
+    >>> truncate_pair(['a', 'man', 'walks', 'home'], ['he', 'sleeps'], 4, lambda a, b, room: (room - 1, 1))
+    (['a', 'man', 'walks'], ['he'])
     """
     if max_tokens < 0:
         raise SettingsError(

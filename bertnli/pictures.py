@@ -162,10 +162,13 @@ def _style():
 
 
 def _picture(width, height, title=None):
-    picture = Picture(figsize=(width, height), layout='constrained')
+    # subtle: matplotlib cuts a title that is too wide; seven bold letters fill an inch.
+    parts = title.split('\n') if title else []
+    lines = [line for part in parts for line in textwrap.wrap(part, int(7 * width))]
+    picture = Picture(figsize=(width, height + 0.3 * max(0, len(lines) - 1)), layout='constrained')
     picture.get_layout_engine().set(w_pad=0.1, h_pad=0.1, hspace=0.04, wspace=0.04)
-    if title:
-        picture.suptitle(title)
+    if lines:
+        picture.suptitle('\n'.join(lines))
     return picture
 
 
@@ -410,11 +413,11 @@ def _in_notebook():
 
 
 @_style()
-def plot_confusion(matrix, labels, *, title=None):
+def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label', 'true label')):
     """Which label was taken for which: `matrix` `(N, N)`, counts, rows true, columns predicted.
 
-    Each cell shows the count and its share of the row. Raises `SettingsError` unless the matrix is square,
-    not negative, and as large as `labels`.
+    Each cell shows the count and its share of the row. `axes_names` are those of columns and rows. Raises
+    `SettingsError` unless the matrix is square, not negative, and as large as `labels`.
 
     >>> plot_confusion([[3, 1], [0, 4]], ['yes', 'no']).alt
     'Confusion matrix: 7 of 8 right; of yes 75 %, of no 100 %.'
@@ -433,18 +436,23 @@ def plot_confusion(matrix, labels, *, title=None):
     axes = picture.subplots()
     _matrix(axes, shares, 1.15)
     for (row, column), share in numpy.ndenumerate(shares):
-        colour = 'white' if share > 0.6 else INK
+        colour = _ink_on(share)
         weight = 'bold' if row == column else 'normal'
         place = {'ha': 'center', 'color': colour, 'weight': weight}
         axes.text(column, row - 0.04, f'{100 * share:.0f} %', va='bottom', fontsize=16, **place)
         axes.text(column, row + 0.04, f'{counts[row, column]:,.0f}', va='top', fontsize=12, **place)
-    axes.set(xlabel='predicted label', ylabel='true label')
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels, rotation=90, va='center')
     own = ', '.join(f'of {label} {100 * share:.0f} %' for label, share in zip(labels, shares.diagonal()))
     right = f'{counts.trace():,.0f} of {counts.sum():,.0f} right'
     picture.alt = f'Confusion matrix: {right}; {own}.'
     return picture
+
+
+def _ink_on(share):
+    """The ink for a number on blue of this strength; from 0.8 on white stands out more than ink."""
+    return 'white' if share > 0.8 else INK
 
 
 def _matrix(axes, values, highest):
@@ -736,25 +744,27 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
 def _draw_attention(weights, heads, words, rows, title):
     columns = min(len(heads), 2 if len(words) > 8 else 4)
     lines = math.ceil(len(heads) / columns)
-    cell = 0.36  # inches: a word in 12 points and some air
-    name = 0.6 + 0.1 * max(len(word) for word in [*words, *rows])
-    size = (name + cell * len(words)) * columns + 1.2, (name + 0.6 + cell * len(rows)) * lines
-    picture = _picture(max(5.2, size[0]), size[1] + 0.4 * bool(title), title)
+    cell = 0.28  # inches: a word in 14 points; air would make all of it smaller on the screen
+    name = 0.3 + 0.12 * max(len(word) for word in [*words, *rows])
+    flat = len(rows) * lines < 4  # no room at the sides for words that stand upright
+    size = (0.3 + cell * len(words)) * columns + name + 1.2, (name + 0.6 + cell * len(rows)) * lines
+    picture = _picture(max(5.2, size[0]), size[1] + 0.4 * bool(title) + 0.7 * flat, title)
     grid = picture.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(heads) :]:
         axes.set_axis_off()
     for axes, head in zip(grid.flat, heads):
         squares = _matrix(axes, weights[head], max(weights[heads].max(), 1e-6))
-        axes.set_xticks(range(len(words)), words, rotation=90)
-        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xticks(range(len(words)), words, rotation=90, fontsize=14)
+        axes.set_yticks(range(len(rows)), rows if axes in grid[:, 0] else [''] * len(rows), fontsize=14)
         axes.xaxis.tick_top()
         axes.set_title(f'head {head}')
     for axes in grid[:, 0]:
-        axes.set_ylabel('this word …')
+        axes.set_ylabel('' if flat else 'this word …')
     for axes in grid[0]:
-        axes.set_xlabel('… looks at')
+        axes.set_xlabel('this word looks at …' if flat else '… looks at')
         axes.xaxis.set_label_position('top')
-    bar = picture.colorbar(squares, ax=grid, shrink=min(1, 3 / size[1]), pad=0.02, label='attention')
+    place = {'location': 'bottom', 'shrink': 0.3} if flat else {'shrink': min(1, 3 / size[1])}
+    bar = picture.colorbar(squares, ax=grid, pad=0.02, label='attention', **place)
     bar.outline.set_visible(False)
     chosen = weights[heads]
     number, row, column = numpy.unravel_index(chosen.argmax(), chosen.shape)
@@ -797,7 +807,7 @@ def show_attention(weights, words, *, title=None):
 
 
 def _attention_cell(name, other, weight):
-    ink = 'white' if weight > 0.6 else INK
+    ink = _ink_on(weight)
     number = f'{weight:.1f}'.lstrip('0') if weight >= 0.1 else ''
     look = f'background: {_pale(BLUE, weight)}; color: {ink}; text-align: center; padding: 2px 4px'
     return f'<td title="{name} to {other}: {weight:.3f}" style="{look}">{number}</td>'

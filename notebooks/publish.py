@@ -1,8 +1,11 @@
-"""The notebooks as pages to read and to show: `python notebooks/publish.py book FOLDER`, or `slides FOLDER`.
+"""Notebooks elsewhere: `python notebooks/publish.py book FOLDER`, `slides FOLDER` or `badges OWNER/NAME`.
 
 Every page opens from disk without a network: pictures and styles are inside it, formulas are MathML, links
 lead from page to page. Slides carry reveal.js, which the Python package sphinx-revealjs brings along. What
 both need: `pip install '.[pages]'`. Nothing is executed here; what is committed is what is shown.
+
+Badges lead to Google Colab. Before the repository has a public address, a reader uploads a notebook there;
+`badges OWNER/NAME` writes the address of a repository at GitHub into all of them, and may be run again.
 """
 
 import functools
@@ -21,6 +24,12 @@ from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 CHAPTER = 'natural-language-inference-bert'
+START = '00-start-here'
+SHORT = 4  # lines of code that leave room for a picture
+PICTURE = 'only-a-picture'  # the tag of a cell whose code stands on the slide before
+COLAB = 'https://colab.research.google.com/'
+BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badge\.svg\)\])\([^)]*\)')
+INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
 
 STYLE = """
 :root { color: #222; background: #fff; font: 18px/1.55 Georgia, 'DejaVu Serif', serif }
@@ -66,8 +75,19 @@ SLIDE_STYLE = """
 .reveal .output_text pre { white-space: pre-wrap }
 .reveal .text_cell pre { font-size: 0.55em }
 .reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
-.reveal img { max-height: 470px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
+.reveal img { max-height: 620px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
 .reveal ul, .reveal ol { display: block }
+"""
+# A slide that is too high: its picture gives way first, then the letters; what is left can be scrolled.
+SLIDE_FIT = """
+function fit(slide) {
+    const over = () => slide.scrollHeight - slide.clientHeight;
+    for (const image of slide.querySelectorAll('img'))
+        if (over() > 0)
+            image.style.maxHeight = Math.max(330, image.offsetHeight - over()) + 'px';
+    for (let size = 95; over() > 0 && size >= 75; size -= 5)
+        slide.style.fontSize = size + '%';
+}
 """
 SLIDES = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -81,7 +101,10 @@ SLIDES = Template("""<!DOCTYPE html>
 $body
 </div></div>
 <script>$script</script>
-<script>Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
+<script>$fit
+Reveal.on('ready', event => fit(event.currentSlide));
+Reveal.on('slidechanged', event => fit(event.currentSlide));
+Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
 </body>
 </html>
 """)
@@ -91,6 +114,13 @@ def reading_order():
     """(name, what it is about) of each lesson, from the table in the README."""
     readme = (HERE.parent / 'README.md').read_text(encoding='utf-8')
     return re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+)\.ipynb\) \| (.+?) \|', readme)
+
+
+def read(path):
+    """A notebook without its badge: a page that opens from disk fetches no picture."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = BADGE.sub('', notebook.cells[0].source).lstrip()
+    return notebook
 
 
 def with_formulas(prose):
@@ -109,6 +139,8 @@ def exporter():
     config.HTMLExporter.template_name = 'basic'
     config.TemplateExporter.exclude_input_prompt = config.TemplateExporter.exclude_output_prompt = True
     # Widgets need a kernel; the HTML beside them stands still, and its pictures have their description.
+    config.TagRemovePreprocessor.enabled = True
+    config.TagRemovePreprocessor.remove_input_tags = {PICTURE}
     config.NbConvertBase.display_data_priority = ['text/html', 'image/png', 'text/plain']
     return HTMLExporter(config=config)
 
@@ -138,7 +170,7 @@ def book(folder):
     style, entries = STYLE + code_style(), []
     (folder / 'solutions').mkdir(parents=True, exist_ok=True)
     for place, (name, about) in enumerate(lessons):
-        notebook = nbformat.read(HERE / f'{name}.ipynb', as_version=4)
+        notebook = read(HERE / f'{name}.ipynb')
         title = title_of(notebook)
         near = [
             ('index', 'Contents'),
@@ -147,7 +179,7 @@ def book(folder):
             (f'solutions/{name}', 'Solutions'),
         ]
         write(folder / f'{name}.html', title, style, near, body_of(notebook.cells))
-        solved = nbformat.read(HERE / 'solutions' / f'{name}.ipynb', as_version=4)
+        solved = read(HERE / 'solutions' / f'{name}.ipynb')
         back = [('../index', 'Contents'), (f'../{name}', f'← {name}')]
         write(folder / 'solutions' / f'{name}.html', title_of(solved), style, back, body_of(solved.cells))
         entries.append(f'<li><p><a href="{name}.html">{html.escape(title)}</a><br>{html.escape(about)}</p>')
@@ -164,7 +196,7 @@ def write(path, title, style, near, body):
 
 def slides(folder):
     """The chapter as one page of slides: each section goes right, each of its steps goes down."""
-    notebook = nbformat.read(HERE / f'{CHAPTER}.ipynb', as_version=4)
+    notebook = read(HERE / f'{CHAPTER}.ipynb')
     reveal = Path(importlib.util.find_spec('sphinx_revealjs').submodule_search_locations[0])
     reveal = reveal / '_static' / 'revealjs' / 'dist'
     parts = ['reveal.css', 'theme/white.css']
@@ -178,6 +210,7 @@ def slides(folder):
             for section in sections(notebook.cells)
         ),
         script=(reveal / 'reveal.js').read_text(encoding='utf-8'),
+        fit=SLIDE_FIT,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'index.html').write_text(page, encoding='utf-8')
@@ -185,13 +218,16 @@ def slides(folder):
 
 
 def sections(cells):
-    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it."""
+    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it.
+
+    What long code has drawn is a step of its own, or it would be too small to be seen.
+    """
     found = []
     for cell in cells:
-        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else [cell]:
+        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else split_at_picture(cell):
             if part.cell_type == 'markdown' and re.match('##? ', part.source):
                 found.append([])
-            if part.cell_type == 'markdown' or not found[-1]:
+            if part.cell_type == 'markdown' or not found[-1] or PICTURE in part.metadata.get('tags', []):
                 found[-1].append([])
             found[-1][-1].append(part)
     return found
@@ -202,8 +238,38 @@ def split_at_titles(cell):
     return [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
 
 
+def split_at_picture(cell):
+    pictures = [output for output in cell.outputs if 'image/png' in output.get('data', {})]
+    if not pictures or len(cell.source.splitlines()) <= SHORT:
+        return [cell]
+    code, picture = (nbformat.from_dict(cell) for _ in range(2))
+    code.outputs = [output for output in cell.outputs if output not in pictures]
+    picture.source, picture.outputs, picture.metadata = '', pictures, {'tags': [PICTURE]}
+    return [code, nbformat.from_dict(picture)]
+
+
+def badges(address, folder=HERE.parent):
+    """Each badge opens its notebook from GitHub, and each first cell installs the library from there.
+
+    `address` is 'OWNER/NAME', with a branch `main`; `folder` holds README.md and notebooks/.
+    """
+    if not re.fullmatch(r'[\w.-]+/[\w.-]+', address):
+        sys.exit(f"{address!r} is no address at GitHub: write OWNER/NAME, as in 'd2l-ai/d2l-en'")
+    archive = f'https://github.com/{address}/archive/refs/heads/main.zip'
+    for path in [folder / 'README.md', *sorted((folder / 'notebooks').glob('*.ipynb'))]:
+        lesson = path.name if path.suffix == '.ipynb' else f'{START}.ipynb'
+        target = f'{COLAB}github/{address}/blob/main/notebooks/{lesson}'
+        # Both files are changed as text, so that nothing else in them can change.
+        text = BADGE.sub(rf'\1({target})', path.read_text(encoding='utf-8'))
+        if path.suffix == '.ipynb':
+            text = INSTALL.sub(rf'\1 {archive}', text)
+        path.write_text(text, encoding='utf-8')
+    return folder / 'README.md'
+
+
 if __name__ == '__main__':
-    kinds = {'book': book, 'slides': slides}
+    kinds = {'book': book, 'slides': slides, 'badges': badges}
     if len(sys.argv) != 3 or sys.argv[1] not in kinds:
         sys.exit(__doc__)
-    print(f'open {kinds[sys.argv[1]](Path(sys.argv[2]))}')
+    kind, place = sys.argv[1:]
+    print(f'open {kinds[kind](place if kind == "badges" else Path(place))}')

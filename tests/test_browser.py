@@ -248,7 +248,9 @@ def test_the_playground_answers_what_is_typed(lab, page, tmp_path):
     print(f'28 keys answered in {time.monotonic() - start:.1f} s')
     page.screenshot(path=tmp_path / 'playground.png')
     play.get_by_label('head', exact=True).select_option('1')
-    play.get_by_text('Attention, layer 0, head 1').wait_for(timeout=ANSWER * 1000)
+    chosen = play.get_by_text('Attention, layer 0, head 1')
+    chosen.wait_for(timeout=ANSWER * 1000)
+    chosen.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / 'another-head.png')
 
 
@@ -260,14 +262,20 @@ def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(p
     page.context.set_offline(True)
     page.goto(publish.slides(tmp_path / 'slides').as_uri())
     page.wait_for_function('Reveal.isReady()')
-    titles = []
+    titles, drawn = [], 0
     for _ in range(page.evaluate('Reveal.getTotalSlides()')):
         slide = 'Reveal.getCurrentSlide()'
         assert page.evaluate(f'{slide}.scrollWidth <= {slide}.clientWidth')
+        # A picture is seen without scrolling, and large, of the 720 units that are a slide's height.
+        heights = page.evaluate(f'[...{slide}.querySelectorAll("img")].map(image => image.offsetHeight)')
+        assert all(height > 250 for height in heights)
+        assert not heights or page.evaluate(f'{slide}.scrollHeight <= {slide}.clientHeight')
+        drawn += len(heights)
         titles += page.evaluate(f'[...{slide}.querySelectorAll("h1, h2")].map(title => title.innerText)')
         page.keyboard.press('Space')
     assert titles[0].startswith('Natural language inference')
     assert titles[-1].startswith('Exercises')
+    assert drawn > 5
     page.screenshot(path=tmp_path / 'slide.png')
     for path in sorted(publish.book(tmp_path / 'book').parent.rglob('*.html')):
         page.goto(path.as_uri())

@@ -7,8 +7,10 @@ words that depend on trained weights; its text may differ from machine to machin
 
 import ast
 import html
+import inspect
 import os
 import re
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +19,7 @@ import nbformat
 import pytest
 
 import bertnli
+from bertnli import pictures, recipes, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(
@@ -25,6 +28,7 @@ NOTEBOOKS = sorted(
 LESSONS = [path for path in NOTEBOOKS if path.parent.name == 'notebooks']
 LINES, WORDS = 15, 6  # the most lines of a cell; the least words of prose for a line of code
 SECONDS = 900  # for one cell, on a machine that is busy elsewhere
+PROMISED = 180  # for a notebook, on two cores
 FOLDERS = 'bin content data etc home media mnt opt private root srv tmp Users usr var work'
 
 
@@ -110,7 +114,16 @@ def committed(path):
 @pytest.fixture(scope='module')
 def fresh(path, tmp_path_factory):
     """One run for all tests of a notebook, started where nothing of ours lies."""
-    return execute(path, tmp_path_factory.mktemp('elsewhere'))
+    before = processor_seconds()
+    notebook = execute(path, tmp_path_factory.mktemp('elsewhere'))
+    notebook.metadata['seconds'] = processor_seconds() - before
+    return notebook
+
+
+def processor_seconds():
+    """What all processes that this one has waited for have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def prose_of(notebook):
@@ -217,6 +230,21 @@ def test_a_fresh_run_elsewhere_says_what_the_committed_outputs_say(committed, fr
             assert [one.output_type for one in old.outputs] == [one.output_type for one in new.outputs]
         else:
             assert [masked(one) for one in new.outputs] == [masked(one) for one in old.outputs], old.source
+
+
+def test_a_run_computes_no_longer_than_two_cores_can_in_three_minutes(fresh):
+    # By the processor's clock, which stands still while others compute.
+    assert 1 < fresh.metadata['seconds'] < 2 * PROMISED
+
+
+def test_each_kind_of_picture_is_seen_in_a_notebook_or_in_the_readme():
+    seen = [cell.source for path in LESSONS for cell in code_cells(nbformat.read(path, as_version=4))]
+    assert any('playground(' in source for source in seen)  # which is made of widgets.py
+    assert '](data/results/curves.png)' in (ROOT / 'README.md').read_text(encoding='utf-8')  # recipes.py
+    seen += [inspect.getsource(widgets), inspect.getsource(recipes)]
+    kinds = [name for name in pictures.__all__ if name.startswith(('plot_', 'show_', 'Live'))]
+    assert len(kinds) > 10
+    assert [name for name in kinds if not re.search(rf'\b{name}\(', '\n'.join(seen))] == []
 
 
 def test_masking_keeps_words_and_hides_numbers_and_devices():

@@ -105,7 +105,7 @@ def test_formulas_become_mathml_and_code_stays_as_it_is():
 
 
 def test_slides_keep_each_cell_in_its_order():
-    chapter = publish.nbformat.read(publish.HERE / f'{publish.CHAPTER}.ipynb', as_version=4)
+    chapter = publish.read(publish.HERE / f'{publish.CHAPTER}.ipynb')
     sections = publish.sections(chapter.cells)
     shown = ''.join(cell.source for section in sections for step in section for cell in step)
     assert shown == ''.join(cell.source for cell in chapter.cells)

@@ -331,6 +331,27 @@ def test_attention_draws_every_head_or_the_chosen_one():
     assert numpy.allclose(one, ATTENTION[2].ravel())
 
 
+def test_attention_has_its_first_row_on_top_and_names_rows_once():
+    left, right = (axes for axes in plot_attention(ATTENTION, WORDS).axes[:2])
+    for axes in (left, right):
+        low, high = axes.get_ylim()
+        assert low > high
+    assert [label.get_text() for label in left.get_yticklabels()] == WORDS
+    assert {label.get_text() for label in right.get_yticklabels()} == {''}
+
+
+def test_no_title_is_cut_and_its_own_lines_stay():
+    long = 'A young man sleeps in the park near the old museum.\n→  A woman sleeps in the park.'
+    picture = plot_probabilities([0.1, 0.2, 0.7], LABELS, title=long)
+    picture.draw_without_rendering()
+    box = picture._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= picture.bbox.width
+    lines = picture._suptitle.get_text().split('\n')
+    assert ' '.join(lines) == long.replace('\n', ' ')
+    assert lines[-1] == '→  A woman sleeps in the park.'
+
+
 def test_attention_of_few_positions_names_its_rows():
     picture = plot_attention(ATTENTION[0, 5:6], WORDS, rows=['nobody'])
     assert [label.get_text() for label in picture.axes[0].get_yticklabels()] == ['nobody']
