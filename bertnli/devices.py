@@ -210,16 +210,16 @@ class Cluster:
 
     def _sum_together(self, gradients):
         """Sum small arrays as one large array: what each message costs is more than its bytes."""
-        sizes = [copies[0].size for copies in gradients]
-        sent = self._place('small', (sum(sizes),), gradients[0])
-        ends = onp.cumsum(sizes).tolist()
+        size = sum(copies[0].size for copies in gradients)
+        sent = self._place('small', (size,), gradients[0])
         for array, *copies in zip(sent, *gradients):
-            array[:] = np.concatenate([copy.reshape(-1) for copy in copies])
+            for copy, piece in _pieces(copies, array):
+                copy.copyto(piece)
         self._sum(_SUMS, sent)
         for array, *copies in zip(sent, *gradients):
-            for copy, size, end in zip(copies, sizes, ends):
-                copy[:] = array[end - size : end].reshape(copy.shape)
-        self._sent += 4 * ends[-1]
+            for copy, piece in _pieces(copies, array):
+                piece.copyto(copy)
+        self._sent += 4 * size
 
     def _place(self, name, shape, like):
         """Arrays to send from, one a device: always the same ones, for the reason that `total` gives."""
@@ -283,6 +283,14 @@ class Cluster:
         goodbye = threading.Thread(target=self.store.__del__, daemon=True)
         goodbye.start()
         goodbye.join(_GOODBYE)
+
+
+def _pieces(arrays, together):
+    """Each array with its piece of the one array of all: flat views of MXNet's older kind."""
+    flat, end = together.as_nd_ndarray(), 0
+    for array in arrays:
+        start, end = end, end + array.size
+        yield array.as_nd_ndarray().reshape((-1,)), flat[start:end]
 
 
 @contextlib.contextmanager

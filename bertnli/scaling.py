@@ -27,7 +27,7 @@ __all__ = ['WORKS', 'forecast', 'measure', 'measure_on_hosts', 'read', 'seconds_
 WORKS = ('finetune', 'pretrain')
 SAME = 'weights'  # the measurement of differences
 BATCH = PRESETS['chapter'].finetune.batch_size
-_STEPS = {'finetune': 20, 'pretrain': 12}  # of one measurement
+_STEPS = {'finetune': 30, 'pretrain': 8}  # of one measurement
 _RATES = {'finetune': 'examples_per_second', 'pretrain': 'pairs_per_second'}
 # Uneven: the last batch is one pair for each of two workers, and nothing for a third.
 _UNEVEN = {
