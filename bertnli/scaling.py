@@ -22,7 +22,7 @@ from .errors import BertNLIError, DataError, SettingsError
 from .runtime import report
 from .settings import PRESETS
 
-__all__ = ['WORKS', 'forecast', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
+__all__ = ['WORKS', 'forecast', 'lines', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
 
 WORKS = ('finetune', 'pretrain')
 SAME = 'weights'  # the measurement of differences
@@ -141,6 +141,21 @@ def forecast(found):
                     row = {'work': work, 'gbit': gbit, 'workers': workers, 'batch': batch}
                     rows.append({**row, 'seconds': seconds, 'speedup': alone * batch / seconds})
     return rows
+
+
+def lines(found):
+    """The forecast for the chapter's batch as `plot_speedups` takes it."""
+    return {
+        work: {
+            f'{gbit} Gbit/s': [
+                (row['workers'], row['speedup'])
+                for row in found['forecast']
+                if (row['work'], row['gbit'], row['batch']) == (work, gbit, BATCH)
+            ]
+            for gbit in _GBITS
+        }
+        for work in WORKS
+    }
 
 
 def _with_forecast(found):
