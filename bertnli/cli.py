@@ -445,6 +445,7 @@ def bench(path, picture, rounds, scale, only, data):
 @click.option(
     '--json', 'path', metavar='FILE', required=True, help='Numbers, which are added to what is there.'
 )
+@click.option('--picture', metavar='FILE', help='Keep a figure of the forecast (PNG).')
 @click.option('--rounds', default=3, show_default=True, help='How often each is measured.')
 @click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights.')
 @click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
@@ -454,7 +455,7 @@ def bench(path, picture, rounds, scale, only, data):
     '--servers', type=int, default=2, show_default=True, help='Processes that add up gradients there.'
 )
 @_options('data', 'out')
-def scaling(path, rounds, only, hosts, mbit, workers, servers, data, out):
+def scaling(path, picture, rounds, only, hosts, mbit, workers, servers, data, out):
     """What two workers gain on this machine, and a forecast for 64 on fast and slow networks.
 
     \b
@@ -474,6 +475,9 @@ def scaling(path, rounds, only, hosts, mbit, workers, servers, data, out):
     else:
         found = library.scaling.measure(rounds=rounds, found=found, **shared)
     library.checkpoints.write_json(path, found)
+    if picture and 'forecast' in found:
+        panels = library.scaling.lines(found)
+        library.pictures.save(library.plot_speedups(panels, title='Forecast: 256 pairs a step'), picture)
 
 
 @main.command()

@@ -22,7 +22,7 @@ from .errors import BertNLIError, DataError, SettingsError
 from .runtime import report
 from .settings import PRESETS
 
-__all__ = ['WORKS', 'forecast', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
+__all__ = ['WORKS', 'forecast', 'lines', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
 
 WORKS = ('finetune', 'pretrain')
 SAME = 'weights'  # the measurement of differences
@@ -143,10 +143,28 @@ def forecast(found):
     return rows
 
 
+def lines(found):
+    """The forecast for the chapter's batch as `plot_speedups` takes it."""
+    return {
+        work: {
+            f'{gbit} Gbit/s': [
+                (row['workers'], row['speedup'])
+                for row in found['forecast']
+                if (row['work'], row['gbit'], row['batch']) == (work, gbit, BATCH)
+            ]
+            for gbit in _GBITS
+        }
+        for work in WORKS
+    }
+
+
 def _with_forecast(found):
     if all(work in found for work in WORKS):
         found['model'] = _fit(found)
         found['forecast'] = forecast(found)
+        for row in found.get('checks', []):  # measured before, and judged by the newest model
+            place = (row['workers'], row['servers'], row['mbit'] * 1e6)
+            row['predicted'] = seconds_a_step(found, row['work'], BATCH, *place)
     return found
 
 
