@@ -1,5 +1,6 @@
 """Whole corpora against the chapter's algorithm, row by row; workers that work, die and stay away; caches."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -98,19 +99,33 @@ def test_an_item_has_the_chapters_shapes_and_types():
         SNLIBERTDataset(PAIRS, 12, VOCAB)[21]
 
 
+@contextlib.contextmanager
+def data_loader(*args, **options):
+    """Gluon's `DataLoader`, whose workers end by themselves.
+
+    It kills them when it is deleted, and waits for ever if one has just sent something and has the lock.
+    """
+    loader = gluon.data.DataLoader(*args, **options)
+    yield loader
+    if loader._worker_pool:
+        loader._worker_pool.close()
+        loader._worker_pool.join()
+
+
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # Python 3.12 warns of any fork
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_gluons_data_loader_makes_the_chapters_batches(num_workers):
     dataset = SNLIBERTDataset(PAIRS, 12, VOCAB)
     rows = list(chapters_rows(PAIRS, 12, VOCAB))
-    loader = gluon.data.DataLoader(dataset, 4, num_workers=num_workers)
-    for number, ((token_ids, segments, valid_lens), labels) in enumerate(loader):
+    with data_loader(dataset, 4, num_workers=num_workers) as loader:
+        batches = list(loader)
+    assert len(batches) == 6
+    for number, ((token_ids, segments, valid_lens), labels) in enumerate(batches):
         expected = list(zip(*rows[4 * number : 4 * number + 4]))
         for array, values in zip((token_ids, segments, valid_lens, labels), expected):
             assert array.asnumpy().tolist() == list(
                 map(list if hasattr(values[0], '__len__') else float, values)
             )
-    assert number == 5
 
 
 def test_a_batch_is_the_items_without_common_padding():
@@ -395,8 +410,8 @@ def test_wikitext_items_depend_on_seed_and_place_only():
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_gluons_data_loader_takes_wikitext(num_workers):
-    loader = gluon.data.DataLoader(WikiTextDataset(TEXT, 32), 16, num_workers=num_workers)
-    batch = next(iter(loader))
+    with data_loader(WikiTextDataset(TEXT, 32), 16, num_workers=num_workers) as loader:
+        batch = next(iter(loader))
     assert [array.shape for array in batch] == [(16, 32), (16, 32), (16,), (16, 5), (16, 5), (16, 5), (16,)]
 
 
