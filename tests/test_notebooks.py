@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 import bertnli
-from bertnli import pictures, recipes, widgets
+from bertnli import cli, pictures, recipes, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(
@@ -237,11 +237,13 @@ def test_a_run_computes_no_longer_than_two_cores_can_in_three_minutes(fresh):
     assert 1 < fresh.metadata['seconds'] < 2 * PROMISED
 
 
-def test_each_kind_of_picture_is_seen_in_a_notebook_or_in_the_readme():
+def test_each_kind_of_picture_is_seen_in_a_notebook_a_page_or_the_readme():
     seen = [cell.source for path in LESSONS for cell in code_cells(nbformat.read(path, as_version=4))]
     assert any('playground(' in source for source in seen)  # which is made of widgets.py
     assert '](data/results/curves.png)' in (ROOT / 'README.md').read_text(encoding='utf-8')  # recipes.py
-    seen += [inspect.getsource(widgets), inspect.getsource(recipes)]
+    page = (ROOT / 'notebooks' / 'from-one-laptop-to-a-cluster.md').read_text(encoding='utf-8')
+    assert '](../data/results/cluster.png)' in page  # cli.py
+    seen += [inspect.getsource(module) for module in (widgets, recipes, cli)]
     kinds = [name for name in pictures.__all__ if name.startswith(('plot_', 'show_', 'Live'))]
     assert len(kinds) > 10
     assert [name for name in kinds if not re.search(rf'\b{name}\(', '\n'.join(seen))] == []

@@ -21,6 +21,7 @@ EDGES = [
     (ModelSettings, 'max_len', [1], [0]),
     (ModelSettings, 'dropout', [0, 0.99], [-0.1, 1, 1.0, float('nan'), 'none', None, True]),
     (FinetuneSettings, 'batch_size', [1], [0, -1, 2.0]),
+    (FinetuneSettings, 'accumulate', [1, 99], [0, -1, 2.0, None, True]),
     (FinetuneSettings, 'max_len', [5], [4, 0, -5]),
     (FinetuneSettings, 'learning_rate', [1e-9, 1, 5.0], [0, 0.0, -1, float('inf'), float('nan'), '1']),
     (FinetuneSettings, 'warmup', [0, 1], [-0.1, 1.1]),
