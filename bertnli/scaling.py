@@ -196,17 +196,8 @@ def _differences(out, say):
         first = None
         for devices, workers, servers in _WAYS:
             folder = Path(out, f'same-{work}')
-            words = [
-                work,
-                '--preset',
-                'demo',
-                *_UNEVEN[work],
-                '--devices',
-                devices,
-                '--quiet',
-                '--out',
-                folder,
-            ]
+            words = [work, '--preset', 'demo', *_UNEVEN[work], '--devices', devices, '--quiet']
+            words += ['--out', folder]
             if workers:
                 words = ['launch', '--workers', workers, '--servers', servers, '--', *words]
             _run(words)
@@ -237,21 +228,8 @@ def _seconds(work, data, out, *, batch=BATCH, workers=0, servers=1, hosts=None):
         # What it begins with changes nothing about its speed; the vocabulary must be the chapter's.
         bert = Path(out, 'bert')
         if not bert.exists():
-            _run(
-                [
-                    'pretrain',
-                    '--preset',
-                    'chapter',
-                    '--steps',
-                    1,
-                    '--batch-size',
-                    8,
-                    '--quiet',
-                    *where,
-                    '--out',
-                    bert,
-                ]
-            )
+            brief = 'pretrain --preset chapter --steps 1 --batch-size 8 --quiet'.split()
+            _run([*brief, *where, '--out', bert])
         words += ['--epochs', 1, '--limit', _STEPS[work] * batch, '--bert', bert]
     words += ['--out', folder]
     if workers:
