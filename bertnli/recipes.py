@@ -8,6 +8,7 @@ bits. The parts are the library's public functions; nothing here computes.
 
 import dataclasses
 import hashlib
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -243,14 +244,21 @@ def pretrain(
 
 
 def _pretraining_text(data, settings, limit, progress):
-    """WikiText-2, and with `pair_text` each training pair of SNLI as a paragraph of two sentences."""
+    """WikiText-2, and with `pair_text` each training pair of SNLI as a paragraph of two sentences.
+
+    A text that is read several times in an epoch has other next sentences and other gaps each time.
+    """
     folder = download_extract('wikitext-2', data_dir=data)
-    chosen = {'min_freq': settings.min_freq, 'seed': settings.seed, 'progress': progress}
+    chosen = {'seed': settings.seed, 'progress': progress}
     if not settings.pair_text:
-        return WikiTextDataset.from_folder(folder, settings.max_len, **chosen)
+        return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **chosen)
+    wiki = read_wiki(folder)
     premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
-    paragraphs = [*read_wiki(folder), *map(list, zip(premises, hypotheses))]
-    return WikiTextDataset(paragraphs, settings.max_len, cache=True, **chosen)
+    # Words are counted once, however often their text is read.
+    words = tokenize(line.lower() for line in itertools.chain(premises, hypotheses, *wiki))
+    vocab = Vocab(words, min_freq=settings.min_freq, reserved_tokens=RESERVED)
+    paragraphs = [*wiki * settings.wiki_times, *map(list, zip(premises, hypotheses))]
+    return WikiTextDataset(paragraphs, settings.max_len, vocab=vocab, cache=True, **chosen)
 
 
 def _new_bert(vocab, settings, seed, devices):

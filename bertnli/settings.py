@@ -110,6 +110,7 @@ class PretrainSettings(_TrainSettings):
     num_steps: int = 4000
     min_freq: int = 5  # words seen less often are `<unk>`
     pair_text: bool = False  # read the sentences of SNLI's training pairs too (never their labels)
+    wiki_times: int = 1  # how often WikiText-2 is read for every time the pairs are
 
     def __post_init__(self):
         super().__post_init__()
@@ -123,6 +124,7 @@ class PretrainSettings(_TrainSettings):
             )
         _check('num_steps', self.num_steps, int, 1)
         _check('min_freq', self.min_freq, int, 0)
+        _check('wiki_times', self.wiki_times, int, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,15 +194,15 @@ PRESETS = {
     'tuned': Preset(
         ModelSettings(ffn_num_hiddens=512, dropout=0.05, max_len=512),
         PretrainSettings(
-            max_len=64,
+            batch_size=512,
             learning_rate=2e-3,
             warmup=0.05,
             decay=True,
             weight_decay=0.01,
             clip=1.0,
-            num_steps=8000,
             min_freq=10,
             pair_text=True,
+            wiki_times=3,
         ),
         FinetuneSettings(
             batch_size=128,

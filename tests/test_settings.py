@@ -34,6 +34,7 @@ EDGES = [
     (FinetuneSettings, 'word_dropout', [0, 0.99], [-0.1, 1, None]),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
     (PretrainSettings, 'min_freq', [0], [-1]),
+    (PretrainSettings, 'wiki_times', [1, 9], [0, 1.5, None]),
     (PretrainSettings, 'pair_text', [True, False], [0, 'yes', None]),
 ]
 GOOD = [(kind, name, value) for kind, name, good, _ in EDGES for value in good]
