@@ -182,14 +182,18 @@ class MaskLM(nn.Block):
 
     def forward(self, X, pred_positions):
         rows = operators.take_rows(X.swapaxes(0, 1), pred_positions)  # (P, B, C)
-        return self.words(rows.swapaxes(0, 1))
+        return self.output(self.before_output(rows.swapaxes(0, 1)))
 
-    def words(self, rows):
-        """Scores of all words for vectors that were already picked: `(..., C)` to `(..., V)`."""
-        dense, norm, output = self.mlp
+    @property
+    def output(self):
+        """The layer that scores all words: `(..., C)` to `(..., V)`."""
+        return self.mlp[2]
+
+    def before_output(self, rows):
+        """What `output` scores, for vectors that were already picked: `(..., C)` to `(..., C)`."""
+        dense, norm, _ = self.mlp
         rows = dense(rows)
-        rows = operators.layer_norm(rows, norm.gamma.data(rows.ctx), norm.beta.data(rows.ctx))
-        return output(rows)
+        return operators.layer_norm(rows, norm.gamma.data(rows.ctx), norm.beta.data(rows.ctx))
 
 
 class NextSentencePred(nn.Block):
@@ -259,16 +263,17 @@ class BERTModel(nn.Block):
         self.apply(lambda block: setattr(block, '_rate', rate) if isinstance(block, nn.Dropout) else None)
 
     def predict(self, tokens, segments, valid_lens, pred_positions, real):
-        """What pretraining needs and no more: `(M, V)` scores of the M real masked words, and `(B, 2)`.
+        """What pretraining needs and no more: `(M, C)` for `mlm.output` to score, and `(B, 2)`.
 
-        `real` `(M,)` int holds their places in `pred_positions.T` read row by row; the rest is padding.
+        `real` `(M,)` int holds the places of the M real masked words in `pred_positions.T`, read row by row;
+        the rest is padding.
         """
         first = np.zeros((len(tokens), 1), dtype=pred_positions.dtype, ctx=tokens.ctx)
         positions = np.concatenate([first, pred_positions], axis=1)  # (B, 1 + P)
         rows = self.encoder.read(tokens, segments, valid_lens, positions)  # (1 + P, B, C)
         masked = rows[1:].reshape(-1, rows.shape[-1])  # (P * B, C)
         picked = npx.embedding(real, masked, *masked.shape)  # (M, C)
-        return self.mlm.words(picked), self.nsp(self.hidden(rows[0]))
+        return self.mlm.before_output(picked), self.nsp(self.hidden(rows[0]))
 
 
 class BERTClassifier(nn.Block):

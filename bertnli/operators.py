@@ -10,7 +10,7 @@ that are read. Sequences are time-major, `(T, B, C)`: that is the layout of the 
 
 from .runtime import autograd, mx, np, npx
 
-__all__ = ['attend', 'attend_from', 'key_lengths', 'layer_norm', 'take_rows']
+__all__ = ['attend', 'attend_from', 'dot_transposed', 'key_lengths', 'layer_norm', 'take_rows']
 
 
 def layer_norm(X, gamma, beta, eps=1e-5):
@@ -82,6 +82,16 @@ def attend_from(queries, kv, lengths, num_heads, dropout):
     weights, dropped = _weights(scores.as_np_ndarray(), lengths, dropout)  # (B * H, K, T)
     mixed = mx.nd.contrib.interleaved_matmul_encdec_valatt(flat, dropped.as_nd_ndarray(), heads=num_heads)
     return mixed.as_np_ndarray(), weights
+
+
+def dot_transposed(X, Y):
+    """The product of the transpose of `X` `(M, K)` and `Y` `(M, N)`, `(K, N)`, without moving `X` about.
+
+    >>> dot_transposed(np.array([[1., 2.], [3., 4.]]), np.array([[1.], [10.]]))
+    array([[31.],
+           [42.]])
+    """
+    return mx.nd.dot(X.as_nd_ndarray(), Y.as_nd_ndarray(), transpose_a=True).as_np_ndarray()
 
 
 def take_rows(X, positions):

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as onp
 from tqdm.auto import tqdm
 
+from . import operators
 from .devices import join_cluster, try_all_gpus
 from .errors import SettingsError
 from .metrics import Tally
@@ -21,9 +22,10 @@ from .training import Course, Updater, check_steps, in_parts, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
-# Rows of word scores come in multiples of this: with another size in every batch, the largest arrays would
-# never fit where the last ones stood, and the memory would grow for hours.
-_ROWS = 64
+# So many masked words are scored at a time: the scores of all at once would take some twenty times the memory
+# of the rest, and another size in every batch, so that the memory would grow for hours.
+_ROWS = 1024
+_FILL = 64  # and so their count is rounded up, for the sake of the smaller arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,26 +186,42 @@ def _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
 
 
 def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
-    """The same gradients with less work: real masked words only, and the closed form of their gradient.
-
-    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. Spelling
-    that out costs one pass over the `(M, V)` scores; letting autograd find it costs several.
-    """
+    """The same gradients with less work: real masked words only, and the closed form of their gradient."""
     tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
     real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
     if not len(real):  # MXNet has no arrays without entries
         return _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight)
-    filler = onp.zeros(-len(real) % _ROWS, real.dtype)
+    filler = onp.zeros(-len(real) % _FILL, real.dtype)
     places = np.array(onp.append(real, filler), dtype='int32', ctx=tokens.ctx)  # (M + filler,)
     truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
     with autograd.record():
-        scores, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
+        vectors, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()
-    gradient = npx.softmax(scores)  # (M + filler, V)
-    rows = np.arange(len(truth), dtype='int32', ctx=tokens.ctx)
-    hits = npx.pick(gradient[: len(truth)], truth)  # (M,)
-    mlm_l = -np.log(np.maximum(hits, 1e-37)).sum()
-    gradient[rows, truth] = hits - 1
-    if len(filler):
-        gradient[len(truth) :] = 0
-    return [scores, nsp_l], [gradient, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
+        # Copies, through which autograd takes the gradients found here to the parameters.
+        weight, bias = (p.data(tokens.ctx) * 1 for p in (net.mlm.output.weight, net.mlm.output.bias))
+    mlm_l, gradients = _score_words(vectors, weight, bias, truth)
+    return [vectors, weight, bias, nsp_l], [*gradients, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
+
+
+def _score_words(vectors, weight, bias, truth):
+    """The summed loss of the M words `truth`, and its gradients by `vectors`, `weight` and `bias`.
+
+    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. With that
+    the scores of `_ROWS` words at a time are made, used for all three gradients, and overwritten.
+    """
+    room = np.empty((_ROWS, len(bias)), ctx=bias.ctx)  # for scores, then for their gradient
+    mlm_l, by_vectors, by_weight, by_bias = 0, [], 0, 0
+    for start in range(0, len(vectors), _ROWS):
+        part, true = vectors[start : start + _ROWS], truth[start : start + _ROWS]
+        gradient = room[: len(part)]
+        npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=gradient)
+        npx.softmax(gradient, out=gradient)
+        hits = npx.pick(gradient[: len(true)], true)
+        mlm_l = mlm_l - np.log(np.maximum(hits, 1e-37)).sum()
+        gradient[np.arange(len(true), dtype='int32', ctx=true.ctx), true] = hits - 1
+        if len(true) < len(part):
+            gradient[len(true) :] = 0
+        by_vectors.append(np.dot(gradient, weight))
+        by_weight = by_weight + operators.dot_transposed(part, gradient)  # (C, V)
+        by_bias = by_bias + np.dot(np.ones((1, len(part)), ctx=bias.ctx), gradient).reshape(-1)
+    return mlm_l, [np.concatenate(by_vectors), by_weight.T, by_bias]

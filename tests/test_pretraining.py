@@ -40,8 +40,11 @@ def plain(monkeypatch):
     monkeypatch.setattr(module, '_is_plain', lambda net, loss: False)
 
 
+@pytest.mark.parametrize('rows', [8, 1024])  # scored in several parts, the last not full, or at once
 @pytest.mark.parametrize(('count', 'places', 'longest'), [(5, 4, 13), (3, 1, 6), (1, 7, 9)])
-def test_the_lean_step_is_the_plain_step(count, places, longest, monkeypatch):
+def test_the_lean_step_is_the_plain_step(count, places, longest, rows, monkeypatch):
+    monkeypatch.setattr(module, '_ROWS', rows)
+    monkeypatch.setattr(module, '_FILL', 4)
     batch = pretraining_batch(count, places, longest)
     assert module._is_plain(small_bert(), LOSS)
     lean = step(small_bert(), batch)
