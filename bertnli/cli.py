@@ -447,7 +447,7 @@ def bench(path, picture, rounds, scale, only, data):
 )
 @click.option('--picture', metavar='FILE', help='Keep a figure of the forecast (PNG).')
 @click.option('--rounds', default=3, show_default=True, help='How often each is measured.')
-@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights.')
+@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights, profile.')
 @click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
 @click.option('--mbit', type=float, default=1000, show_default=True, help='What their links carry each way.')
 @click.option('--workers', type=int, default=2, show_default=True, help='Processes that train there.')

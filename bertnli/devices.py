@@ -14,7 +14,8 @@ import threading
 import numpy as onp
 
 from .errors import BertNLIError, SettingsError
-from .runtime import mx, np
+from .runtime import autograd, mx, np
+from .stopwatch import watch
 
 __all__ = [
     'Cluster',
@@ -34,7 +35,7 @@ _SUMS, _TOLD, _TABLES = 10_000, 20_000, 100_000
 _MOST = 1024  # copies of a network on one processor
 # Rows of a table are sent in multiples of this: each size has a name and an array of its own, on both sides.
 _ROWS = 512
-_SMALL = 2**18  # numbers; smaller gradients are sent together
+_SMALL = 2**18  # numbers; smaller gradients lie in one array and are sent together
 
 
 def try_all_gpus():
@@ -151,6 +152,7 @@ class Cluster:
         self.store, self.number, self.count, self._patience = store, number, count, patience
         self._said, self._ready, self._sums, self._places = 0, set(), {}, {}
         self._sent, self._steps = 0, 0
+        self._small, self._joined = [], {}  # one array a device, and which gradients are its pieces
 
     @property
     def first(self):
@@ -196,34 +198,47 @@ class Cluster:
         name the same `rows` `(R,)`, and only these are sent.
         """
         self._steps += 1
-        small = []
+        if watch.on:
+            watch.lap('packing')
+            self.store._barrier()
+            watch.lap('meeting')
         for number, copies in gradients.items():
             if number == table and len(rows) + _ROWS < len(copies[0]):
                 self._sum_rows(copies, rows)
-            elif copies[0].size < _SMALL:
-                small.append(copies)
-            else:
+            elif copies is not self._joined.get(number):
                 self.store.pushpull(number, copies, priority=-number)
                 self._sent += 4 * copies[0].size
-        if small:
-            self._sum_together(small)
+        if self._small:
+            self._sum(_SUMS, self._small)
+            self._sent += 4 * self._small[0].size
+        watch.lap('sums')
 
-    def _sum_together(self, gradients):
-        """Sum small arrays as one large array: what each message costs is more than its bytes."""
-        size = sum(copies[0].size for copies in gradients)
-        sent = self._place('small', (size,), gradients[0])
-        for array, *copies in zip(sent, *gradients):
-            for copy, piece in _pieces(copies, array):
-                copy.copyto(piece)
-        self._sum(_SUMS, sent)
-        for array, *copies in zip(sent, *gradients):
-            for copy, piece in _pieces(copies, array):
-                piece.copyto(copy)
-        self._sent += 4 * size
+    def join_small(self, parameters, table=None):
+        """Let small gradients be pieces of one array: what each message costs is more than its bytes.
 
-    def _place(self, name, shape, like):
+        `parameters` are gluon's, in the order of their numbers; that of number `table` is left alone.
+        """
+        small = {
+            i: p
+            for i, p in enumerate(parameters)
+            if p.grad_req != 'null' and i != table and p.list_grad()[0].size < _SMALL
+        }
+        if not small:
+            return
+        size = sum(p.list_grad()[0].size for p in small.values())
+        self._small = [np.zeros(size, ctx=ctx) for ctx in next(iter(small.values())).list_ctx()]
+        end = 0
+        for number, parameter in small.items():
+            start, end = end, end + parameter.list_grad()[0].size
+            # Views of MXNet's older kind: reshaping one of the newer kind is a copy.
+            flat = [array.as_nd_ndarray()[start:end] for array in self._small]
+            parameter._grad = [piece.reshape(parameter.shape).as_np_ndarray() for piece in flat]
+            autograd.mark_variables(parameter.list_data(), parameter._grad, parameter.grad_req)
+            self._joined[number] = parameter._grad
+
+    def _place(self, shape, like):
         """Arrays to send from, one a device: always the same ones, for the reason that `total` gives."""
-        return self._places.setdefault((name, shape), [np.zeros(shape, ctx=one.ctx) for one in like])
+        return self._places.setdefault(shape, [np.zeros(shape, ctx=one.ctx) for one in like])
 
     @property
     def bytes_per_step(self):
@@ -232,13 +247,16 @@ class Cluster:
 
     def _sum_rows(self, copies, rows):
         filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
-        sent = self._place('rows', (len(filled), *copies[0].shape[1:]), copies)
+        sent = self._place((len(filled), *copies[0].shape[1:]), copies)
         picked = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
         for array, copy, place in zip(sent, copies, picked):
             array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
+        watch.lap('packing')
         self._sum(_TABLES + len(filled) // _ROWS, sent)
+        watch.lap('sums')
         for array, copy, place in zip(sent, copies, picked):
             copy[place[: len(rows)]] = array[: len(rows)]
+        watch.lap('packing')
         self._sent += 4 * sent[0].size
 
     def tell(self, content=None):
@@ -283,14 +301,6 @@ class Cluster:
         goodbye = threading.Thread(target=self.store.__del__, daemon=True)
         goodbye.start()
         goodbye.join(_GOODBYE)
-
-
-def _pieces(arrays, together):
-    """Each array with its piece of the one array of all: flat views of MXNet's older kind."""
-    flat, end = together.as_nd_ndarray(), 0
-    for array in arrays:
-        start, end = end, end + array.size
-        yield array.as_nd_ndarray().reshape((-1,)), flat[start:end]
 
 
 @contextlib.contextmanager

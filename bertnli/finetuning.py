@@ -16,6 +16,7 @@ from .metrics import Tally, correct, evaluate_accuracy_gpus
 from .model import table_of_words
 from .runtime import autograd, gluon
 from .settings import FinetuneSettings
+from .stopwatch import watch
 from .training import (
     Course,
     Updater,
@@ -142,6 +143,7 @@ def train_nli(
         for X, y in in_parts(features, labels, settings.accumulate, updater):
             more_losses, more_hits = _forward_backward(net, X, y, loss, devices, cluster.split)
             losses, hits = losses + more_losses, hits + more_hits
+        watch.lap('forward and backward')
         rate = updater.step(course.steps, len(labels), features[0])
         return *cluster.total(losses, hits), rate
 
@@ -194,6 +196,7 @@ def _train_epoch(step, train_iter, epoch, num_epochs, course, progress):
     )
     with course.clock:
         for i, (features, labels) in enumerate(bar, first):
+            watch.lap('batch')
             features, labels = join_cluster().share(features, labels)
             losses, hits, rate = step(features, labels)
             course.tally.step = course.steps

@@ -18,6 +18,7 @@ from .metrics import Tally
 from .model import BERTModel, table_of_words
 from .runtime import autograd, gluon, np, npx
 from .settings import PretrainSettings
+from .stopwatch import watch
 from .training import Course, Updater, check_steps, in_parts, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
@@ -82,11 +83,13 @@ def train_bert(
     shown = {'desc': 'pretraining', 'unit': 'step', 'disable': not progress}
     with course.running(train_iter), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
         for step, batch in zip(todo, _endless(train_iter)):
+            watch.lap('batch')
             seed_step(settings.seed, step)
             *X, y = batch
             X, y = join_cluster().share(X, y)
             parts = in_parts(X, y, settings.accumulate, updater)
             mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices, parts)
+            watch.lap('forward and backward')
             rate = updater.step(step, words, X[0])
             mlm, nsp = join_cluster().total(mlm, nsp)
             course.tally.step = step

@@ -7,9 +7,11 @@ first two terms are fitted to one process with two sizes of batch, the next two 
 server on this machine, where no link is slow. The last one is arithmetic, checked on links of known speed.
 
 Every measurement is a job in processes of its own with one thread each, on the chapter's model and batch.
-How far the weights of all ways to share a step are from each other is measured, too, on the sample.
+How far the weights of all ways to share a step are from each other is measured, too, on the sample; and a
+profile says where the seconds of a step go that two workers share (stopwatch.py).
 """
 
+import concurrent.futures
 import json
 import os
 import statistics
@@ -25,9 +27,9 @@ from .settings import PRESETS
 __all__ = ['WORKS', 'forecast', 'lines', 'measure', 'measure_on_hosts', 'read', 'seconds_a_step']
 
 WORKS = ('finetune', 'pretrain')
-SAME = 'weights'  # the measurement of differences
+SAME, PROFILE = 'weights', 'profile'  # the measurements of differences, and of parts of a step
 BATCH = PRESETS['chapter'].finetune.batch_size
-_STEPS = {'finetune': 30, 'pretrain': 8}  # of one measurement
+_STEPS = {'finetune': 30, 'pretrain': 12}  # of one measurement
 _RATES = {'finetune': 'examples_per_second', 'pretrain': 'pairs_per_second'}
 # Uneven: the last batch is one pair for each of two workers, and nothing for a third.
 _UNEVEN = {
@@ -55,19 +57,23 @@ def read(path):
         ) from error
 
 
-def measure(works=(*WORKS, SAME), *, data=None, out, rounds=3, found=None, say=print):
+def measure(works=(*WORKS, SAME, PROFILE), *, data=None, out, rounds=3, found=None, say=print):
     """Measure one process, one worker and two workers in turn, `rounds` times; returns JSON content.
 
     Of each work: `alone` (seconds a step by batch, medians), `one_worker` and `two_workers` (seconds a step),
     `bytes` that a worker sends in a step, and `speedup` of two workers (median of the rounds' ratios). What
     was `found` before about other works is kept, and when all are known, `model` and `forecast` are added.
     `weights` are rows that say how far the weights of other devices and workers are from those of one device.
+    `profile` has, of each work, the seconds of one process `alone`, with `half` the batch, of two such that
+    know nothing of each other `beside` each other, and of two workers `together`; and the `laps` of a step.
     """
-    _check_works(works, (*WORKS, SAME))
+    _check_works(works, (*WORKS, SAME, PROFILE))
     found = {**(found or {}), 'machine': report(), 'batch': BATCH}
     if SAME in works:
         found[SAME] = _differences(out, say)
-    for work in [work for work in works if work != SAME]:
+    if PROFILE in works:
+        found[PROFILE] = {work: _profile(work, data, out, rounds, say) for work in WORKS}
+    for work in [work for work in works if work in WORKS]:
         alone, one, two = [], [], []
         for _ in range(rounds):
             alone.append(_seconds(work, data, out)[0])
@@ -217,11 +223,47 @@ def _weights(folder):
     return {name: p.data().asnumpy() for name, p in parameters.items() if not name.endswith('W_k.bias')}
 
 
-def _seconds(work, data, out, *, batch=BATCH, workers=0, servers=1, hosts=None):
+def _profile(work, data, out, rounds, say):
+    """Seconds a step of a work in four ways, and where they go."""
+    ways = {'alone': {}, 'half': {'batch': BATCH // 2}, 'together': {'workers': 2}}
+    found = {name: [] for name in (*ways, 'beside')}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(_seconds(work, data, out, **way)[0])
+        found['beside'].append(_beside(work, data, out))
+    found = {name: statistics.median(times) for name, times in found.items()}
+    found['laps'] = {name: _laps(work, data, out, **way) for name, way in ways.items()}
+    say(f'{work}: ' + ', '.join(f'{name} {found[name] * 1e3:.0f} ms' for name in (*ways, 'beside')))
+    for name in ways:
+        for number, one in enumerate(found['laps'][name]):
+            laps = ', '.join(f'{lap} {times["seconds"] * 1e3:.1f}' for lap, times in one['laps'].items())
+            say(f'  {name} {number}: {laps} ms')
+    return found
+
+
+def _beside(work, data, out):
+    """Mean seconds a step of two processes with half the batch that know nothing of each other."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(_seconds, work, data, out, batch=BATCH // 2, folder=f'{work}-{i}') for i in range(2)
+        ]
+        return statistics.mean(job.result()[0] for job in jobs)
+
+
+def _laps(work, data, out, **way):
+    """What the stopwatch of each process has found in a job, of which a worker waits for more than usual."""
+    path = Path(out, 'laps')
+    for old in Path(out).glob('laps*'):
+        old.unlink()
+    _seconds(work, data, out, laps=path.absolute(), **way)
+    return [json.loads(one.read_text(encoding='utf-8')) for one in sorted(Path(out).glob('laps*'))]
+
+
+def _seconds(work, data, out, *, batch=BATCH, workers=0, servers=1, hosts=None, folder=None, laps=None):
     """`(seconds a step, bytes a step and worker)` of a job; without workers, of one process alone."""
     where = ['--data', data] if data else []
     words = [work, '--preset', 'chapter', '--batch-size', batch, '--devices', 'cpu', '--quiet', *where]
-    folder = Path(out, work)
+    folder = Path(out, folder or work)
     if work == 'pretrain':
         words += ['--steps', _STEPS[work]]
     else:
@@ -235,15 +277,16 @@ def _seconds(work, data, out, *, batch=BATCH, workers=0, servers=1, hosts=None):
     if workers:
         listed = ['--hosts', hosts] if hosts else []
         words = ['launch', '--workers', workers, '--servers', servers, *listed, '--', *words]
-    _run(words)
+    _run(words, {'BERTNLI_LAPS': str(laps)} if laps else {})
     metrics = json.loads(Path(folder, 'metrics.json').read_text(encoding='utf-8'))
     return batch / metrics[_RATES[work]], metrics.get('bytes_per_step', 0)
 
 
-def _run(words):
+def _run(words, variables=None):
     """The command in a process of its own; `BertNLIError` with its last words if it fails."""
     command = [sys.executable, '-m', 'bertnli', *map(str, words)]
-    done = subprocess.run(command, env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True)
+    environ = {**os.environ, 'OMP_NUM_THREADS': '1', **(variables or {})}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
         raise BertNLIError(
             'a measurement failed',

@@ -21,6 +21,7 @@ from .devices import join_cluster, split_batch_multi_inputs
 from .errors import BertNLIError, CheckpointError, SettingsError
 from .metrics import Tally
 from .runtime import gluon, mx, np
+from .stopwatch import watch
 
 __all__ = [
     'Clock',
@@ -106,6 +107,8 @@ class Updater:
             for parameter in self.trainer._params:
                 for data in parameter.list_data():
                     data.wait_to_read()
+        if self.cluster.exact:
+            self.cluster.join_small(self.trainer._params, self._table)
 
     def _gradients(self):
         return [gradient for p in self.parameters for gradient in p.list_grad()]
@@ -140,6 +143,7 @@ class Updater:
         if self.settings.weight_decay:
             self._decay(1 - rate * self.settings.weight_decay)
         self.trainer.update(divisor * excess)
+        watch.lap('update')
         return rate
 
     def _sum_gradients(self, tokens):
@@ -270,12 +274,14 @@ class Clock:
         self.seconds, self.items, self._start = 0.0, 0, None
 
     def __enter__(self):
+        watch.start()
         self._start = time.perf_counter()
         return self
 
     def __exit__(self, *_):
         self._wait(0)
         self.seconds, self._start = self.elapsed(), None
+        watch.stop()
 
     def elapsed(self):
         """Seconds so far."""
@@ -286,6 +292,7 @@ class Clock:
         self.items += items
         self._pending.append(results)
         self._wait(self._ahead)
+        watch.end_step('losses')
 
     def _wait(self, allowed):
         while len(self._pending) > allowed:
