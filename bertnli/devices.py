@@ -208,6 +208,7 @@ class Cluster:
             elif copies is not self._joined.get(number):
                 self.store.pushpull(number, copies, priority=-number)
                 self._sent += 4 * copies[0].size
+                watch.lap('sums')
         if self._small:
             self._sum(_SUMS, self._small)
             self._sent += 4 * self._small[0].size
