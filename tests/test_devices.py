@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertnli import SettingsError, cpu_devices, parse_devices, split_batch_multi_inputs, try_all_gpus
-from bertnli.runtime import d2l, mx, np
+from bertnli.devices import Cluster
+from bertnli.runtime import autograd, d2l, mx, nn, np
 
 
 @pytest.fixture
@@ -92,3 +93,33 @@ def test_the_dtype_of_each_input_is_kept():
     X = [np.array([1, 2, 3], dtype=dtype) for dtype in ('int32', 'float32', 'int64')]
     shards, _ = split_batch_multi_inputs(X, X[0], cpu_devices(2))
     assert [x.dtype for x in shards[1]] == [onp.int32, onp.float32, onp.int64]
+
+
+def test_small_gradients_are_pieces_of_one_array_and_the_table_is_not():
+    devices = cpu_devices(2)
+    net = nn.Sequential()
+    net.add(nn.Dense(5, in_units=3), nn.Dense(4, in_units=5), nn.Dense(1, in_units=4))
+    net.initialize(ctx=devices)
+    parameters = [*net.collect_params().values()]
+    parameters[3].grad_req = 'null'
+
+    def gradients():
+        with autograd.record():
+            losses = [net(np.full((1, 3), i + 1.0, ctx=device)).sum() for i, device in enumerate(devices)]
+        autograd.backward(losses)
+        return [[g.asnumpy() for g in p.list_grad()] for p in parameters if p.grad_req != 'null']
+
+    before = gradients()
+    cluster = Cluster()
+    cluster.join_small(parameters, table=2)
+    after = gradients()
+    for ours, theirs in zip(after, before):
+        assert all((one == other).all() and one.any() for one, other in zip(ours, theirs))
+    del after[2]
+    for number, sent in enumerate(cluster._small):
+        assert (sent.asnumpy() == onp.concatenate([copies[number].reshape(-1) for copies in after])).all()
+        assert sent.ctx == devices[number]
+    # What is written there, as sums are, is what a trainer reads.
+    cluster._small[1][:] = 7
+    assert (parameters[5].list_grad()[1].asnumpy() == 7).all()
+    assert (parameters[2].list_grad()[1].asnumpy() == before[2][1]).all()

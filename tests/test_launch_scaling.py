@@ -82,12 +82,21 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
 @pytest.mark.slow
 def test_all_measurements_are_made(tmp_path, monkeypatch):
     """On the sample, with few steps: it is done; what comes out is not judged."""
-    monkeypatch.setattr(scaling, '_STEPS', {'finetune': 2, 'pretrain': 2})
+    monkeypatch.setattr(scaling, '_STEPS', {'finetune': 6, 'pretrain': 6})  # of which laps leave out four
     monkeypatch.setattr(scaling, '_WAYS', [('cpu', 0, 0), ('cpu', 2, 1)])
     said = []
     found = scaling.measure(out=tmp_path, rounds=1, say=said.append)
-    assert len(said) == 6
+    assert len(said) == 6 + 2 * 5
     assert [row['apart'] > 0 for row in found['weights']] == [False, True, False, True]
     for work in scaling.WORKS:
         assert found[work]['bytes'] > 1e5
         assert min(found[work]['speedup'], found[work]['two_workers'], *found[work]['alone'].values()) > 0
+        profile = found['profile'][work]
+        assert min(profile[way] for way in ('alone', 'half', 'together', 'beside')) > 0
+        assert [len(one) for one in profile['laps'].values()] == [1, 1, 2]
+        alone, first, second = profile['laps']['alone'] + profile['laps']['together']
+        assert [*alone['laps']] == ['batch', 'forward and backward', 'update', 'losses']
+        assert {*first['laps']} == {*second['laps']} == {*alone['laps'], 'packing', 'meeting', 'sums'}
+        # Each of the two takes as long as the other, whoever waits.
+        seconds = [sum(lap['seconds'] for lap in one['laps'].values()) for one in (first, second)]
+        assert seconds[0] == pytest.approx(seconds[1], rel=0.2)
