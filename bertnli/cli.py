@@ -456,7 +456,7 @@ def bench(path, picture, rounds, scale, only, data):
 )
 @_options('data', 'out')
 def scaling(path, picture, rounds, only, hosts, mbit, workers, servers, data, out):
-    """What two workers gain on this machine, and a forecast for 64 on fast and slow networks.
+    """What two workers gain here and why not more, and a forecast for 64 on fast and slow networks.
 
     \b
     Example:   bertnli scaling --data DIR --json cluster.json
