@@ -7,6 +7,7 @@ Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
 """
 
 import dataclasses
+import weakref
 
 import numpy as onp
 from tqdm.auto import tqdm
@@ -23,10 +24,11 @@ from .training import Course, Updater, check_steps, in_parts, seed_step
 
 __all__ = ['PretrainResult', 'train_bert']
 
-# So many masked words are scored at a time: the scores of all at once would take some twenty times the memory
-# of the rest, and another size in every batch, so that the memory would grow for hours.
+# So many masked words are scored at a time, in a place that each network keeps on each device: the scores of
+# all at once would be the largest arrays by far, of another size in every batch, and the memory would grow.
 _ROWS = 1024
-_FILL = 64  # and so their count is rounded up, for the sake of the smaller arrays
+_ROOMS = weakref.WeakKeyDictionary()
+_FILL = 64  # to this the count of masked words is rounded up, for the sake of the smaller arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,20 +204,28 @@ def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()
         # Copies, through which autograd takes the gradients found here to the parameters.
         weight, bias = (p.data(tokens.ctx) * 1 for p in (net.mlm.output.weight, net.mlm.output.bias))
-    mlm_l, gradients = _score_words(vectors, weight, bias, truth)
+    room = _room_for_scores(net, tokens.ctx, len(bias))
+    mlm_l, gradients = _score_words(vectors, weight, bias, truth, room)
     return [vectors, weight, bias, nsp_l], [*gradients, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
 
 
-def _score_words(vectors, weight, bias, truth):
+def _room_for_scores(net, device, vocab_size):
+    rooms = _ROOMS.setdefault(net, {})
+    if device not in rooms:
+        rooms[device] = np.empty((_ROWS, vocab_size), ctx=device)
+    return rooms[device]
+
+
+def _score_words(vectors, weight, bias, truth, room):
     """The summed loss of the M words `truth`, and its gradients by `vectors`, `weight` and `bias`.
 
     The derivative of cross-entropy after softmax is the probabilities minus one at the true word. With that
-    the scores of `_ROWS` words at a time are made, used for all three gradients, and overwritten.
+    the scores of as many words as there is `room` for, `(_ROWS, V)`, are made, turned into their gradient,
+    used for the other three, and overwritten.
     """
-    room = np.empty((_ROWS, len(bias)), ctx=bias.ctx)  # for scores, then for their gradient
     mlm_l, by_vectors, by_weight, by_bias = 0, [], 0, 0
-    for start in range(0, len(vectors), _ROWS):
-        part, true = vectors[start : start + _ROWS], truth[start : start + _ROWS]
+    for start in range(0, len(vectors), len(room)):
+        part, true = vectors[start : start + len(room)], truth[start : start + len(room)]
         gradient = room[: len(part)]
         npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=gradient)
         npx.softmax(gradient, out=gradient)

@@ -7,6 +7,7 @@ so far, too. What else a state holds, training.py knows.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,11 +20,16 @@ import safetensors.numpy
 
 from .errors import CheckpointError
 from .files import whole_file
+from .settings import FinetuneSettings, PretrainSettings
 from .training import State
 
 __all__ = ['Keeper', 'check_same_run', 'state_from_bytes', 'state_to_bytes']
 
 _FORMAT = 1
+_DEFAULTS = {
+    'pretrain': dataclasses.asdict(PretrainSettings()),
+    'finetune': dataclasses.asdict(FinetuneSettings()),
+}
 _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
 
 
@@ -167,6 +173,8 @@ def check_same_run(found, wanted, where):
       allowed: seed: 2
       remedy: continue with the settings and data it began with, or begin anew, without resume
     """
+    # A setting that is younger than the state was what its default is: the new name changed nothing.
+    found = {**_DEFAULTS.get(found.get('job'), {}), **found}
     other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if other:
         raise CheckpointError(

@@ -251,6 +251,18 @@ def test_other_settings_and_data_are_refused_by_name(kind, other, names, tmp_pat
     assert [name for name in names if name not in caught.value.allowed] == []
 
 
+def test_a_setting_that_is_younger_than_the_state_was_its_default(tmp_path):
+    run = {'job': 'pretrain', **dataclasses.asdict(CHOSEN.pretrain)}
+    older = {name: value for name, value in run.items() if name != 'accumulate'}
+    memory = Memory()
+    train('pretrain', keep=memory)
+    Keeper(tmp_path, older)(3, lambda: memory.states[3], now=True)
+    assert Keeper(tmp_path, run).load().numbers['steps'] == 3
+    with pytest.raises(CheckpointError, match='another training') as caught:
+        Keeper(tmp_path, {**run, 'accumulate': 2}).load()
+    assert caught.value.found == 'accumulate: 1'
+
+
 def test_another_bert_is_refused(tmp_path, monkeypatch):
     halted('finetune', tmp_path, 3, monkeypatch)
     chosen = dataclasses.replace(CHOSEN, model=changed(CHOSEN.model, dropout=0.2))

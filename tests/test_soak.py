@@ -30,7 +30,7 @@ def sentences(count):
         yield ' '.join(words[int(n)] for n in rng.integers(0, len(words), length))
 
 # Some two hundred batches an epoch, fewer than real text has. The heap is not full after the first few dozen:
-# the largest arrays have six sizes, and the places that one leaves do not always fit another.
+# arrays have many sizes, and the places that one leaves do not always fit another.
 text = [[' '.join(words[n : n + 20]), next(sentences(1))] for n in range(0, len(words), 20)]
 dataset = WikiTextDataset([*text, *(list(sentences(4)) for _ in range(4000))], 64, min_freq=1)
 bert = BERTModel(len(dataset.vocab), 64, 64, 2, 2, 0.1, 64)

@@ -39,7 +39,6 @@ def _small(monkeypatch, tmp_path):
             finetune=changed(row.finetune, num_epochs=1, batch_size=12),
         )
         monkeypatch.setitem(PRESETS, name, small)
-    monkeypatch.setitem(studies._BERTS, 'both texts', ('tuned', {'num_steps': 4}))
 
 
 def test_the_ladder_trains_each_rung_and_repeats_none(data, tmp_path, monkeypatch):

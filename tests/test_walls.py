@@ -36,7 +36,7 @@ ROWS = {
     'checkpoints': 'settings files text tokens runtime devices model',
     'metrics': 'text runtime devices',
     'training': 'settings runtime stopwatch devices metrics',
-    'states': 'files training',
+    'states': 'files settings training',
     'pretraining': 'settings runtime operators stopwatch devices batches model checkpoints metrics training',
     'finetuning': 'settings runtime operators stopwatch devices batches model checkpoints metrics training',
     'evaluation': 'text runtime operators devices datasets batches model checkpoints metrics',
