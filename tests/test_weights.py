@@ -79,13 +79,13 @@ def test_the_pretrained_model_fills_gaps_as_it_was_recorded(bert, case):
 
 
 def test_a_quick_training_on_the_sample_reaches_the_band_of_five_seeds(tmp_path):
-    # Seeds 0 to 4 ended at 0.675 to 0.695; guessing gives 0.333, as does reading the hypothesis alone.
+    # Seeds 0 to 4 ended at 0.620 to 0.701; guessing gives 0.333, as does reading the hypothesis alone.
     row = PRESETS['demo']
     quick = dataclasses.replace(row, finetune=changed(row.finetune, num_epochs=4))
     bert, vocab = load_pretrained_model('bert-wikitext2')
     _, metrics = finetune(tmp_path, bert, vocab, chosen=quick, limit=4000, progress=False)
-    assert 0.65 <= metrics['dev_accuracy'] <= 0.72
-    assert 0.68 <= metrics['train_accuracy'] <= 0.75
+    assert 0.60 <= metrics['dev_accuracy'] <= 0.73
+    assert 0.65 <= metrics['train_accuracy'] <= 0.74
 
 
 def test_their_cards_say_what_they_were_trained_on_and_where_they_fail():
