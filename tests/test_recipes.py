@@ -165,6 +165,16 @@ def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_p
     assert counts[0] < counts[1] <= counts[0] + sum(len(s.split()) for s in [*pairs[0], *pairs[1]])
 
 
+def test_text_that_is_read_three_times_gives_three_times_its_pairs_and_the_same_words():
+    settings = changed(tiny().pretrain, min_freq=1, pair_text=True, max_len=256)
+    once, thrice = (
+        recipes._pretraining_text(None, changed(settings, wiki_times=times), 64, False) for times in (1, 3)
+    )
+    assert once.left_out == thrice.left_out == 0
+    assert len(thrice) - 64 == 3 * (len(once) - 64)
+    assert once.vocab.token_freqs == thrice.vocab.token_freqs
+
+
 def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):
     bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
     chosen = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, dropout=0.4))
