@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import resource
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -235,6 +236,11 @@ def test_a_fresh_run_elsewhere_says_what_the_committed_outputs_say(committed, fr
 def test_a_run_computes_no_longer_than_two_cores_can_in_three_minutes(fresh):
     # By the processor's clock, which stands still while others compute.
     assert 1 < fresh.metadata['seconds'] < 2 * PROMISED
+
+
+def test_a_run_leaves_the_null_device_where_it_is(fresh):
+    # Administrators can delete it, and MXNet's profiler does if it is to write there.
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
 def test_each_kind_of_picture_is_seen_in_a_notebook_a_page_or_the_readme():
