@@ -8,7 +8,6 @@ bits. The parts are the library's public functions; nothing here computes.
 
 import dataclasses
 import hashlib
-import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -254,11 +253,13 @@ def _pretraining_text(data, settings, limit, progress):
         return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **chosen)
     wiki = read_wiki(folder)
     premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
+    paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
+    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, cache=True, **chosen)
+    if settings.wiki_times == 1:
+        return dataset
     # Words are counted once, however often their text is read.
-    words = tokenize(line.lower() for line in itertools.chain(premises, hypotheses, *wiki))
-    vocab = Vocab(words, min_freq=settings.min_freq, reserved_tokens=RESERVED)
-    paragraphs = [*wiki * settings.wiki_times, *map(list, zip(premises, hypotheses))]
-    return WikiTextDataset(paragraphs, settings.max_len, vocab=vocab, cache=True, **chosen)
+    paragraphs = [*wiki * (settings.wiki_times - 1), *paragraphs]
+    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, cache=True, **chosen)
 
 
 def _new_bert(vocab, settings, seed, devices):
