@@ -43,7 +43,8 @@ _PUBLIC = {
     'checkpoints': ['SHIPPED', 'Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
     'states': ['Keeper'],
-    'pretraining': ['PretrainResult', 'train_bert'],
+    'vectors': ['WordVectors', 'word_vectors'],
+    'pretraining': ['PretrainResult', 'begin_with_vectors', 'train_bert'],
     'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'evaluation': [
         'Mistake',

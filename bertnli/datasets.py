@@ -541,8 +541,8 @@ class WikiTextDataset(gluon.data.Dataset):
                 remedy='raise max_len, or give text with shorter sentences',
             )
         both = onp.stack([first, second], axis=1)  # (n, 2)
-        starts = onp.cumsum(sentence_lens, dtype=onp.int64) - sentence_lens
-        self.table = PairTable(arrays['flat'], starts[both], sentence_lens[both])
+        self._starts = onp.cumsum(sentence_lens, dtype=onp.int64) - sentence_lens
+        self.table = PairTable(arrays['flat'], self._starts[both], sentence_lens[both])
 
     def __len__(self):
         return len(self.is_next)
@@ -587,6 +587,11 @@ class WikiTextDataset(gluon.data.Dataset):
     def lengths(self):
         """Words of each input, special ones included: (n,)."""
         return self.table.valid_lens
+
+    @property
+    def sentences(self):
+        """All words of the text as numbers, (N,), and where each sentence begins, (n,)."""
+        return self.table.flat, self._starts
 
 
 def _check_paragraphs(paragraphs):

@@ -23,7 +23,7 @@ from .finetuning import train_nli
 from .model import BERTClassifier, BERTModel
 from .pictures import plot_confusion, plot_history, plot_reliability, save
 from .prediction import predict_pairs
-from .pretraining import train_bert
+from .pretraining import begin_with_vectors, train_bert
 from .runtime import gluon, init, mx, report
 from .settings import PRESETS
 from .states import Keeper, check_same_run, state_from_bytes, state_to_bytes
@@ -217,6 +217,8 @@ def pretrain(
     keep, start, ended = _begin(out, 'bert', run, resume, devices)
     if ended:
         return ended.net, ended.vocab, _metrics_of(ended)
+    if settings.count_first and not start:
+        begin_with_vectors(bert, *dataset.sentences, seed=settings.seed)
     result = train_bert(
         train_iter,
         bert,

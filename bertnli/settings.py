@@ -111,17 +111,19 @@ class PretrainSettings(_TrainSettings):
     min_freq: int = 5  # words seen less often are `<unk>`
     pair_text: bool = False  # read the sentences of SNLI's training pairs too (never their labels)
     wiki_times: int = 1  # how often WikiText-2 is read for every time the pairs are
+    count_first: bool = False  # begin with vectors of words from counts of their neighbours, not at random
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.pair_text, bool):
-            raise SettingsError(
-                'pair_text is not usable',
-                where='pair_text',
-                found=self.pair_text,
-                allowed='True or False',
-                remedy='choose one of the two',
-            )
+        for name in ('pair_text', 'count_first'):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(
+                    f'{name} is not usable',
+                    where=name,
+                    found=getattr(self, name),
+                    allowed='True or False',
+                    remedy='choose one of the two',
+                )
         _check('num_steps', self.num_steps, int, 1)
         _check('min_freq', self.min_freq, int, 0)
         _check('wiki_times', self.wiki_times, int, 1)

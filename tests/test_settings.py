@@ -36,6 +36,7 @@ EDGES = [
     (PretrainSettings, 'min_freq', [0], [-1]),
     (PretrainSettings, 'wiki_times', [1, 9], [0, 1.5, None]),
     (PretrainSettings, 'pair_text', [True, False], [0, 'yes', None]),
+    (PretrainSettings, 'count_first', [True, False], [1, 'no', None]),
 ]
 GOOD = [(kind, name, value) for kind, name, good, _ in EDGES for value in good]
 BAD = [(kind, name, value) for kind, name, _, bad in EDGES for value in bad]

@@ -37,7 +37,9 @@ ROWS = {
     'metrics': 'text runtime devices',
     'training': 'settings runtime stopwatch devices metrics',
     'states': 'files settings training',
-    'pretraining': 'settings runtime operators stopwatch devices batches model checkpoints metrics training',
+    'vectors': '',
+    'pretraining': 'settings runtime operators stopwatch devices batches model checkpoints metrics training '
+    'vectors',
     'finetuning': 'settings runtime operators stopwatch devices batches model checkpoints metrics training',
     'evaluation': 'text runtime operators devices datasets batches model checkpoints metrics',
     'prediction': 'text tokens examples runtime operators devices datasets batches model checkpoints',

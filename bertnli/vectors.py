@@ -1,0 +1,99 @@
+"""Vectors for words from counts alone: which words stand near which.
+
+A BERT that begins with random vectors spends its first thousand steps on finding out that *guitar* and
+*plays* have to do with each other. That can be counted, in seconds.
+
+Legend: V vocabulary size, C `num_hiddens`, N words in the text.
+
+Sources: Levy and Goldberg 2014, "Neural word embedding as implicit matrix factorization"; Levy, Goldberg and
+Dagan 2015, section 3 (weights by distance, smoothed contexts); Dive into Deep Learning, section 15.5.
+"""
+
+import importlib
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from .errors import SettingsError
+
+__all__ = ['WordVectors', 'word_vectors']
+
+_SMOOTHING = 0.75  # power of the contexts' counts: without it rare words are everybody's neighbours
+
+
+class WordVectors(NamedTuple):
+    """`words @ contexts.T` tells how much more often two words meet than by chance.
+
+    `words` and `contexts` are (V, C), each row of mean square 1, or 0 for a word without neighbours;
+    `counts` (V,) says how often each word occurs.
+    """
+
+    words: np.ndarray
+    contexts: np.ndarray
+    counts: np.ndarray
+
+
+def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
+    """Positive pointwise mutual information of words that stand near each other, in `num_hiddens` dimensions.
+
+    `numbers` (N,) are the words of all sentences, one after the other, and `starts` where sentences begin.
+    Two words of a sentence are near each other if they are at most `window` words apart, and count less with
+    the distance. Raises `SettingsError` if no word has a neighbour.
+
+    >>> dog, runs, cat, sleeps = range(4)
+    >>> found = word_vectors([dog, runs, cat, sleeps, dog, runs], [0, 2, 4], 4, 2)
+    >>> found.words.shape, found.counts.tolist()
+    ((4, 2), [2, 2, 1, 1])
+    """
+    numbers = np.asarray(numbers, np.int32)
+    near = _count_neighbours(numbers, starts, vocab_size, window)
+    if not near.nnz:
+        raise SettingsError(
+            'no word has a neighbour',
+            where='word_vectors',
+            found=f'{len(numbers)} words, a window of {window}',
+            allowed='sentences of at least two words, a window of at least 1',
+            remedy='give longer sentences, or begin with random vectors',
+        )
+    extmath = importlib.import_module('sklearn.utils.extmath')  # lazy: a second, and only this needs it
+    # One thread: how many there are would change the last bits, and with them the model.
+    with threadpool_limits(1):
+        left, strength, right = extmath.randomized_svd(
+            _more_than_chance(near), min(num_hiddens, vocab_size), random_state=seed
+        )
+    root = np.sqrt(strength)
+    words, contexts = (_evenly(side * root, num_hiddens) for side in (left, right.T))
+    return WordVectors(words, contexts, np.bincount(numbers, minlength=vocab_size))
+
+
+def _count_neighbours(numbers, starts, vocab_size, window):
+    """How often each word has each other one beside it: (V, V), sparse and symmetric."""
+    begins = np.zeros(len(numbers), bool)
+    begins[starts] = True
+    sentence = np.cumsum(begins)
+    near = sparse.csr_matrix((vocab_size, vocab_size))
+    for distance in range(1, window + 1):
+        together = sentence[distance:] == sentence[:-distance]
+        pairs = numbers[:-distance][together], numbers[distance:][together]
+        weights = np.full(len(pairs[0]), 1 / distance)
+        near += sparse.coo_matrix((weights, pairs), near.shape).tocsr()
+    return near + near.T
+
+
+def _more_than_chance(near):
+    """Positive pointwise mutual information: the logarithm of seen over expected, where more is seen."""
+    near = near.tocoo()
+    total = np.bincount(near.row, near.data, minlength=near.shape[0])
+    smooth = total**_SMOOTHING
+    information = np.log(near.data / total[near.row] / smooth[near.col] * smooth.sum())
+    more = information > 0
+    return sparse.csr_matrix((information[more], (near.row[more], near.col[more])), near.shape)
+
+
+def _evenly(vectors, width):
+    """Rows of mean square 1, filled with zeros to `width`; what is zero but for rounding becomes zero."""
+    size = np.sqrt((vectors**2).sum(axis=1, keepdims=True) / width)
+    vectors = np.divide(vectors, size, out=np.zeros_like(vectors), where=size > 1e-6)
+    return np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
