@@ -7,6 +7,7 @@ Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
 """
 
 import dataclasses
+import math
 import weakref
 
 import numpy as onp
@@ -48,12 +49,12 @@ class PretrainResult:
 
 
 def begin_with_vectors(net, numbers, starts, *, seed=0):
-    """Before its first step, let `net` know which words stand near each other (`vectors.word_vectors`).
+    """Before its first step, tell `net` which words stand near each other (`vectors.word_vectors`).
 
     `numbers` and `starts` are the text, as `WikiTextDataset.sentences`. A word's vector tells its neighbours,
-    the scores of masked words prefer those whose neighbours were read, and frequent words. Words that do not
-    occur in the text, the special ones among them, keep their vectors. The first pretraining steps of the
-    chapter's BERT, else spent on this alone, are saved: about 900 of 4,000 on WikiText-2.
+    the scores of masked words prefer frequent words and those whose neighbours were read, and positions are
+    sine waves, so that near ones are alike (Vaswani et al. 2017, section 3.5; chapter section 11.6). Words
+    that do not occur in the text, the special ones among them, keep their vectors.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)
@@ -62,7 +63,7 @@ def begin_with_vectors(net, numbers, starts, *, seed=0):
     >>> [round(float(score), 1) for score in bert.mlm.output.bias.data()[5:]]
     [-0.9, -0.9, -1.4, -1.4]
     """
-    table, output = net.encoder.token_embedding.weight, net.mlm.output
+    table, output, places = net.encoder.token_embedding.weight, net.mlm.output, net.encoder.pos_embedding
     found = word_vectors(numbers, starts, *table.shape, seed=seed)
     for parameter, vectors in ((table, found.words), (output.weight, found.contexts)):
         known = vectors.any(axis=1, keepdims=True)
@@ -70,6 +71,15 @@ def begin_with_vectors(net, numbers, starts, *, seed=0):
         parameter.set_data(np.array(values, dtype='float32'))
     frequency = (found.counts + 0.5) / found.counts.sum()  # half a word: no logarithm of nothing
     output.bias.set_data(np.array(onp.log(frequency), dtype='float32'))
+    waves = _SPREAD / 2 * _waves(*places.shape[1:])  # half: a word says more than its place
+    places.set_data(np.array(waves[None], dtype='float32'))
+
+
+def _waves(length, width):
+    """Sines and cosines of ever longer waves, `(length, width)`, of mean square 1."""
+    column = onp.arange(width)
+    angles = onp.arange(length)[:, None] / 10000 ** (column // 2 * 2 / width)
+    return math.sqrt(2) * onp.where(column % 2, onp.cos(angles), onp.sin(angles))
 
 
 def train_bert(

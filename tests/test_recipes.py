@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from bertnli import (
@@ -173,6 +174,17 @@ def test_text_that_is_read_three_times_gives_three_times_its_pairs_and_the_same_
     assert once.left_out == thrice.left_out == 0
     assert len(thrice) - 64 == 3 * (len(once) - 64)
     assert once.vocab.token_freqs == thrice.vocab.token_freqs
+
+
+def test_pretraining_may_begin_with_counts_of_its_text(tmp_path):
+    settings = changed(tiny().pretrain, num_steps=1, learning_rate=1e-9)
+    for counted in (False, True):
+        chosen = dataclasses.replace(tiny(), pretrain=changed(settings, count_first=counted))
+        bert, vocab, _ = recipes.pretrain(tmp_path, chosen=chosen, progress=False)
+        frequencies = np.exp(bert.mlm.output.bias.data().asnumpy())
+        counts = np.array([dict(vocab.token_freqs).get(word, 0) for word in vocab.idx_to_token])
+        expected = counts / counts.sum() if counted else 1
+        np.testing.assert_allclose(frequencies[5:], expected[5:] if counted else expected, rtol=0.2)
 
 
 def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):

@@ -53,7 +53,7 @@ CHOSEN = dataclasses.replace(
     model=ModelSettings(
         num_hiddens=16, ffn_num_hiddens=12, num_heads=2, num_layers=1, dropout=0.1, max_len=64
     ),
-    pretrain=changed(PRESETS['demo'].pretrain, num_steps=45, **HARD),
+    pretrain=changed(PRESETS['demo'].pretrain, num_steps=45, count_first=True, **HARD),
     finetune=changed(PRESETS['demo'].finetune, num_epochs=4, seed=1, **HARD),  # the second epoch is best
 )
 
@@ -238,6 +238,7 @@ def test_without_a_state_it_starts_from_the_beginning_and_says_so(undisturbed, t
     ('kind', 'other', 'names'),
     [
         ('pretrain', {'learning_rate': 0.5, 'num_steps': 99}, ['learning_rate: 0.5', 'num_steps: 99']),
+        ('pretrain', {'count_first': False}, ['count_first: False']),
         ('pretrain', {'pair_text': True}, ['pair_text: True', 'words: ', 'train pairs: ']),
         ('finetune', {'seed': 5}, ['seed: 5', 'first weights: ']),
         ('finetune', {'max_len': 9}, ['max_len: 9', 'train content: ', 'dev content: ']),

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertnli import vectors
+from bertnli import pretraining, vectors
+from bertnli.datasets import WikiTextDataset
 from bertnli.errors import SettingsError
 from bertnli.model import BERTModel
 from bertnli.pretraining import begin_with_vectors
-from bertnli.runtime import mx
+from bertnli.runtime import d2l, mx
 from bertnli.vectors import word_vectors
 
 SENTENCES = st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=9), min_size=1, max_size=9)
@@ -114,6 +115,24 @@ print(hashlib.sha256(found.words.tobytes() + found.contexts.tobytes()).hexdigest
         for threads in ('1', '2', '3')
     ]
     assert len(set(said)) == 1
+
+
+def test_a_data_set_tells_its_sentences_also_those_in_no_pair():
+    text = [['a dog runs', 'it is fast .'], ['the sun is out'], ['a dog sleeps .', 'it dreams .']]
+    dataset = WikiTextDataset(text, 16, min_freq=1)
+    numbers, starts = dataset.sentences
+    told = np.split(dataset.vocab.to_tokens(numbers.tolist()), starts[1:])
+    assert [' '.join(sentence) for sentence in told] == [line for lines in text for line in lines]
+
+
+@pytest.mark.parametrize('width', [1, 2, 7, 16])
+def test_places_are_the_chapters_waves(width):
+    chapter = d2l.PositionalEncoding(width + width % 2, 0, max_len=30).P.asnumpy()[0]
+    waves = pretraining._waves(30, width)
+    assert waves.shape == (30, width)
+    if width % 2 == 0:
+        np.testing.assert_allclose(waves, np.sqrt(2) * chapter, atol=1e-4)
+        np.testing.assert_allclose((waves**2).mean(axis=1), 1)
 
 
 def test_a_network_begins_with_them_and_keeps_what_the_text_does_not_know():
