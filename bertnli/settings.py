@@ -111,7 +111,7 @@ class PretrainSettings(_TrainSettings):
     min_freq: int = 5  # words seen less often are `<unk>`
     pair_text: bool = False  # read the sentences of SNLI's training pairs too (never their labels)
     wiki_times: int = 1  # how often WikiText-2 is read for every time the pairs are
-    count_first: bool = False  # begin with vectors of words from counts of their neighbours, not at random
+    count_first: bool = False  # begin with counts of neighbouring words, not at random
 
     def __post_init__(self):
         super().__post_init__()
@@ -197,7 +197,7 @@ PRESETS = {
         ModelSettings(ffn_num_hiddens=512, dropout=0.05, max_len=512),
         PretrainSettings(
             batch_size=512,
-            learning_rate=2e-3,
+            learning_rate=4e-3,
             warmup=0.05,
             decay=True,
             weight_decay=0.01,
@@ -205,6 +205,7 @@ PRESETS = {
             min_freq=10,
             pair_text=True,
             wiki_times=3,
+            count_first=True,
         ),
         FinetuneSettings(
             batch_size=128,
