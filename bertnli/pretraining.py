@@ -30,8 +30,8 @@ __all__ = ['PretrainResult', 'begin_with_vectors', 'train_bert']
 # all at once would be the largest arrays by far, of another size in every batch, and the memory would grow.
 _ROWS = 1024
 _ROOMS = weakref.WeakKeyDictionary()
-_SPREAD = 0.2  # root mean square of a vector from counts; 0.1 and 0.3 learn alike
 _FILL = 64  # to this the count of masked words is rounded up, for the sake of the smaller arrays
+_SPREAD = 0.2  # root mean square of a vector from counts; 0.1 and 0.3 learn alike
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,11 @@ Sources: Levy and Goldberg 2014, "Neural word embedding as implicit matrix facto
 Dagan 2015, section 3 (weights by distance, smoothed contexts); Dive into Deep Learning, section 15.5.
 """
 
-import importlib
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from .errors import SettingsError
@@ -57,10 +57,9 @@ def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
             allowed='sentences of at least two words, a window of at least 1',
             remedy='give longer sentences, or begin with random vectors',
         )
-    extmath = importlib.import_module('sklearn.utils.extmath')  # lazy: a second, and only this needs it
     # One thread: how many there are would change the last bits, and with them the model.
     with threadpool_limits(1):
-        left, strength, right = extmath.randomized_svd(
+        left, strength, right = randomized_svd(
             _more_than_chance(near), min(num_hiddens, vocab_size), random_state=seed
         )
     root = np.sqrt(strength)

@@ -43,8 +43,8 @@ def test_neighbours_are_counted_as_by_hand(sentences, window):
 
 
 def test_a_text_worked_by_hand():
-    # 0 1 | 2 3, each pair met once each way: half of all meetings are expected to be with each word's
-    # partner's share of a quarter, so log(1 / (1 * 1/4)) = log 4 for the partners and nothing for the others.
+    # Two sentences, 0 1 and 2 3: whoever meets 0 is always 1, by chance it would be every fourth time. So
+    # partners have log(1 / (1/4)), and the others never meet.
     near = vectors._count_neighbours(np.array([0, 1, 2, 3]), [0, 2], 4, 5)
     information = vectors._more_than_chance(near).toarray()
     expected = np.zeros((4, 4))
