@@ -45,7 +45,7 @@ _PUBLIC = {
     'states': ['Keeper'],
     'vectors': ['WordVectors', 'word_vectors'],
     'pretraining': ['PretrainResult', 'begin_with_vectors', 'train_bert'],
-    'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
+    'finetuning': ['FinetuneResult', 'begin_with_alignment', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'evaluation': [
         'Mistake',
         'Report',

@@ -19,7 +19,7 @@ from .devices import join_cluster, try_all_gpus
 from .errors import DataError, SettingsError
 from .evaluation import evaluate, evaluate_pretraining, hypothesis_only_baseline
 from .files import data_dir, download_extract
-from .finetuning import train_nli
+from .finetuning import begin_with_alignment, train_nli
 from .model import BERTClassifier, BERTModel
 from .pictures import plot_confusion, plot_history, plot_reliability, save
 from .prediction import predict_pairs
@@ -308,6 +308,8 @@ def finetune(
     )
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
+    if settings.align_first:
+        begin_with_alignment(bert)
     mx.random.seed(settings.seed)
     net = BERTClassifier(bert)
     net.classifier.initialize(init.Xavier(), ctx=devices)

@@ -30,6 +30,17 @@ def _check(name, value, kind, low=None, high=None, open_low=False):
     )
 
 
+def _check_switch(name, value):
+    if not isinstance(value, bool):
+        raise SettingsError(
+            f'{name} is not usable',
+            where=name,
+            found=value,
+            allowed='True or False',
+            remedy='choose one of the two',
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
     """The shape of a BERT: everything but its vocabulary.
@@ -115,15 +126,8 @@ class PretrainSettings(_TrainSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('pair_text', 'count_first'):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(
-                    f'{name} is not usable',
-                    where=name,
-                    found=getattr(self, name),
-                    allowed='True or False',
-                    remedy='choose one of the two',
-                )
+        _check_switch('pair_text', self.pair_text)
+        _check_switch('count_first', self.count_first)
         _check('num_steps', self.num_steps, int, 1)
         _check('min_freq', self.min_freq, int, 0)
         _check('wiki_times', self.wiki_times, int, 1)
@@ -144,6 +148,7 @@ class FinetuneSettings(_TrainSettings):
     patience: Optional[int] = None  # stop after so many epochs in a row that are not better on dev
     dropout: Optional[float] = None  # another one than in pretraining
     word_dropout: float = 0.0  # share of the words that are hidden, others in each epoch
+    align_first: bool = False  # begin with a head that looks for like words in the other sentence
 
     def __post_init__(self):
         super().__post_init__()
@@ -153,6 +158,7 @@ class FinetuneSettings(_TrainSettings):
         _check('word_dropout', self.word_dropout, float, 0, 0.99)
         if self.dropout is not None:
             _check('dropout', self.dropout, float, 0, 0.99)
+        _check_switch('align_first', self.align_first)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +222,7 @@ PRESETS = {
             clip=1.0,
             num_epochs=6,
             dropout=0.1,
+            align_first=True,
         ),
     ),
     # The embedded sample in three minutes on two cores. No dropout: nothing is seen often enough to be learnt
