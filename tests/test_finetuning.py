@@ -23,14 +23,18 @@ from bertnli import (
     RESERVED,
     Batches,
     BERTClassifier,
+    BERTModel,
     BertNLIError,
     FinetuneSettings,
     SettingsError,
     SNLIBERTDataset,
     Vocab,
+    attention,
+    begin_with_alignment,
     cpu_devices,
     evaluate_accuracy_gpus,
     finetuning,
+    load_pretrained_model,
     split_batch_multi_inputs,
     train_batch_ch13,
     train_ch13,
@@ -365,3 +369,68 @@ def test_it_ends_after_so_many_epochs_that_are_not_better(patience, epochs, monk
     settings = changed(SETTINGS, num_epochs=6, patience=patience)
     result = train_nli(small_net(), batches(5), 'dev split', settings, progress=False)
     assert result.history[-1]['epoch'] == epochs
+
+
+def scores_of_first_layer(bert, ones, others):
+    """What each head scores before softmax if positions with the vectors `ones` look at `others`: (n, H)."""
+    layer = bert.encoder.blks[0].attention
+    queries, keys = (
+        dense(np.array(vectors)).asnumpy().reshape(len(vectors), layer.num_heads, -1)
+        for dense, vectors in ((layer.W_q, ones), (layer.W_k, others))
+    )
+    return (queries * keys).sum(axis=-1) / queries.shape[-1] ** 0.5
+
+
+@pytest.mark.parametrize('heads', [1, 2, 4])
+def test_aligned_heads_prefer_the_other_sentence_by_what_they_say(heads):
+    bert = random_weights(BERTModel(V, 16, F, heads, 2, 0.0, MAX_LEN))
+    encoder = bert.encoder
+    tables = encoder.token_embedding.weight, encoder.segment_embedding.weight, encoder.pos_embedding
+    words, segments, places = (table.data().asnumpy().reshape(-1, 16) for table in tables)
+    begin_with_alignment(bert)
+    usual = words.mean(axis=0) + places.mean(axis=0)
+    both = usual + segments
+    neither = usual + segments.mean(axis=0, keepdims=True)
+    neutral = scores_of_first_layer(bert, neither, neither)
+    across = scores_of_first_layer(bert, both, both[::-1])
+    within = scores_of_first_layer(bert, both, both)
+    assert_close(across, neutral.repeat(2, axis=0) + finetuning._OTHER, 1e-4)
+    assert_close(within, neutral.repeat(2, axis=0) - finetuning._OTHER, 1e-4)
+
+
+@pytest.mark.parametrize('heads', [1, 2, 4])
+def test_aligned_heads_like_a_word_as_much_as_they_say(heads):
+    bert = random_weights(BERTModel(2000, 64, F, heads, 1, 0.0, MAX_LEN))
+    begin_with_alignment(bert)
+    words = bert.encoder.token_embedding.weight.data().asnumpy()
+    own = scores_of_first_layer(bert, words, words).mean(axis=0)
+    alien = scores_of_first_layer(bert, words[1:], words[:-1]).mean(axis=0)
+    # A little is lost: one direction tells the sentences apart, not the words.
+    assert all(own - alien > 0.65 * finetuning._LIKE)
+    assert all(own - alien < finetuning._LIKE)
+
+
+def test_alignment_changes_queries_and_keys_of_the_first_layer_and_nothing_else():
+    devices = cpu_devices(2)
+    net = small_net(devices)
+    before = weights_of(net)
+    begin_with_alignment(net.bert)
+    after = weights_of(net)
+    changed_names = {name for name in after if (after[name] != before[name]).any()}
+    assert {name.split('.')[-2] for name in changed_names} == {'W_q', 'W_k'}
+    assert all('blks.0.' in name for name in changed_names)
+    assert same_on_all_devices(net, devices)
+
+
+def test_an_aligned_head_finds_the_same_word_in_the_other_sentence():
+    bert, vocab = load_pretrained_model('bert-wikitext2')
+    pair = 'Two dogs run through a field of snow.', 'The dogs play in the snow.'
+    shares = []
+    for _ in range(2):
+        words, (weights, _) = attention(bert, vocab, *pair)
+        places = [(words.index(word, words.index('<sep>')), words.index(word)) for word in ('dogs', 'snow')]
+        shares.append([weights[:, asks, answers].max() for asks, answers in places])
+        begin_with_alignment(bert)
+    before, after = shares
+    assert max(before) < 0.05
+    assert min(after) > 0.4

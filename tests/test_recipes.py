@@ -195,6 +195,20 @@ def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):
     assert load_checkpoint(tmp_path).settings.dropout == 0.4
 
 
+def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
+    settings = changed(tiny().finetune, num_epochs=1, learning_rate=1e-9)
+    for aligned in (False, True):
+        bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
+        chosen = dataclasses.replace(tiny(), finetune=changed(settings, align_first=aligned))
+        net, _ = recipes.finetune(tmp_path, bert, vocab, chosen=chosen, limit=64, progress=False)
+        heads = net.bert.encoder.blks[0].attention
+        others = np.kron(
+            1 - np.eye(heads.num_heads), np.ones([heads.W_q.weight.shape[0] // heads.num_heads] * 2)
+        )
+        elsewhere = abs(others * heads.W_q.weight.data().asnumpy()).max()
+        assert (elsewhere < 1e-6) == aligned
+
+
 def test_fine_tuning_follows_from_its_seed_whatever_came_before(demos, tmp_path):
     saved = []
     for before in (1, 2):

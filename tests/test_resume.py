@@ -54,7 +54,9 @@ CHOSEN = dataclasses.replace(
         num_hiddens=16, ffn_num_hiddens=12, num_heads=2, num_layers=1, dropout=0.1, max_len=64
     ),
     pretrain=changed(PRESETS['demo'].pretrain, num_steps=45, count_first=True, **HARD),
-    finetune=changed(PRESETS['demo'].finetune, num_epochs=4, seed=1, **HARD),  # the second epoch is best
+    finetune=changed(  # the second epoch is best
+        PRESETS['demo'].finetune, num_epochs=4, seed=1, align_first=True, **HARD
+    ),
 )
 
 
@@ -241,6 +243,7 @@ def test_without_a_state_it_starts_from_the_beginning_and_says_so(undisturbed, t
         ('pretrain', {'count_first': False}, ['count_first: False']),
         ('pretrain', {'pair_text': True}, ['pair_text: True', 'words: ', 'train pairs: ']),
         ('finetune', {'seed': 5}, ['seed: 5', 'first weights: ']),
+        ('finetune', {'align_first': False}, ['align_first: False', 'first weights: ']),
         ('finetune', {'max_len': 9}, ['max_len: 9', 'train content: ', 'dev content: ']),
     ],
 )

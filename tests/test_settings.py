@@ -32,6 +32,7 @@ EDGES = [
     (FinetuneSettings, 'dropout', [None, 0, 0.5], [-0.1, 1, 'none']),
     (FinetuneSettings, 'patience', [None, 1], [0, -1, 1.5]),
     (FinetuneSettings, 'word_dropout', [0, 0.99], [-0.1, 1, None]),
+    (FinetuneSettings, 'align_first', [True, False], [1, 'no', None]),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
     (PretrainSettings, 'min_freq', [0], [-1]),
     (PretrainSettings, 'wiki_times', [1, 9], [0, 1.5, None]),
