@@ -79,15 +79,14 @@ def test_the_pretrained_model_fills_gaps_as_it_was_recorded(bert, case):
 
 
 def test_a_quick_training_on_the_sample_reaches_the_band_of_five_seeds(tmp_path):
-    # The band is that of five seeds from the BERT before this one (0.620 to 0.701 on dev). From this one,
-    # seed 0, which runs here, ends within it at 0.667, and seeds 1 to 4 below it at 0.567 to 0.615.
+    # Five seeds ended at 0.660 to 0.692 on dev, and at 0.667 to 0.699 on what they had trained on.
     # Guessing gives 0.333, as does reading the hypothesis alone.
     row = PRESETS['demo']
-    quick = dataclasses.replace(row, finetune=changed(row.finetune, num_epochs=4))
+    quick = dataclasses.replace(row, finetune=changed(row.finetune, num_epochs=4, align_first=True))
     bert, vocab = load_pretrained_model('bert-wikitext2')
     _, metrics = finetune(tmp_path, bert, vocab, chosen=quick, limit=4000, progress=False)
-    assert 0.60 <= metrics['dev_accuracy'] <= 0.73
-    assert 0.65 <= metrics['train_accuracy'] <= 0.74
+    assert 0.64 <= metrics['dev_accuracy'] <= 0.71
+    assert 0.65 <= metrics['train_accuracy'] <= 0.72
 
 
 def test_their_cards_say_what_they_were_trained_on_and_where_they_fail():
