@@ -148,7 +148,7 @@ class FinetuneSettings(_TrainSettings):
     patience: Optional[int] = None  # stop after so many epochs in a row that are not better on dev
     dropout: Optional[float] = None  # another one than in pretraining
     word_dropout: float = 0.0  # share of the words that are hidden, others in each epoch
-    align_first: bool = False  # begin with a head that looks for like words in the other sentence
+    align_first: bool = False  # begin with heads that look for like words in the other sentence
 
     def __post_init__(self):
         super().__post_init__()

@@ -434,3 +434,14 @@ def test_an_aligned_head_finds_the_same_word_in_the_other_sentence():
     before, after = shares
     assert max(before) < 0.05
     assert min(after) > 0.4
+
+
+def test_what_cannot_be_aligned_is_refused_with_a_remedy():
+    net = small_net()
+    with pytest.raises(SettingsError, match='only a BERT') as caught:
+        begin_with_alignment(net)
+    assert 'net.bert' in caught.value.remedy
+    table = net.bert.encoder.segment_embedding.weight
+    table.set_data(np.zeros(table.shape))
+    with pytest.raises(SettingsError, match='do not differ'):
+        begin_with_alignment(net.bert)
