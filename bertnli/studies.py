@@ -33,7 +33,7 @@ class Run(NamedTuple):
     seed: int = 0
     limit: Optional[int] = None
     capitals: bool = False  # whether words with capitals are unknown, as in the chapter's early edition
-    aligned: bool = True  # whether to begin with alignment, if the preset does
+    align_first: Optional[bool] = None  # None: as the preset does
 
 
 # What a study pretrains for itself, by the name of a preset.
@@ -42,9 +42,9 @@ _BERTS = {"the chapter's": 'chapter'}
 _LADDER = [
     Run("chapter's recipe as it was", "the chapter's", 'chapter', capitals=True),
     Run("chapter's recipe, lower-cased", "the chapter's", 'chapter'),
-    Run('tuned, without pretraining', 'none', aligned=False),
-    Run('tuned, with WikiText-2', "the chapter's", aligned=False),
-    Run('tuned, with both texts', 'bert-wikitext2', aligned=False),
+    Run('tuned, without pretraining', 'none', align_first=False),
+    Run('tuned, with WikiText-2', "the chapter's", align_first=False),
+    Run('tuned, with both texts', 'bert-wikitext2', align_first=False),
     Run('tuned, with both texts, begun aligned', 'bert-wikitext2'),
 ]
 
@@ -139,10 +139,8 @@ def _answer(run, out, data, test, options):
     if run.capitals:
         data = _without_capitals(Path(out, 'capitals-unknown'), data)
     chosen = preset(run.preset)
-    aligned = chosen.finetune.align_first and run.aligned
-    chosen = dataclasses.replace(
-        chosen, finetune=changed(chosen.finetune, seed=run.seed, align_first=aligned)
-    )
+    settings = changed(chosen.finetune, seed=run.seed, align_first=run.align_first)
+    chosen = dataclasses.replace(chosen, finetune=settings)
     _, metrics = finetune(
         folder, bert, vocab, data=data, chosen=chosen, limit=run.limit, resume=True, **options
     )
