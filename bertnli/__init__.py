@@ -14,78 +14,77 @@ import lazy_loader as _lazy
 __version__ = '0.1.0'
 
 _PUBLIC = {
-    'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
-    'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
-    'files': ['REGISTRY', 'data_dir', 'download_extract'],
     'text': ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki'],
-    'tokens': ['RESERVED', 'Vocab', 'tokenize', 'words'],
+    'tokens': ['RESERVED', 'Vocab', 'tokenize'],
     'examples': [
         'encode_pair',
-        'explain_pair',
         'get_tokens_and_segments',
         'mask_tokens',
         'next_sentence_pairs',
         'truncate_pair',
     ],
-    'cuda': [],
-    'runtime': ['report'],
-    'devices': [
-        'Cluster',
-        'cpu_devices',
-        'join_cluster',
-        'parse_devices',
-        'split_batch_multi_inputs',
-        'try_all_gpus',
-    ],
+    'explain': ['explain_pair'],
     'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
+    'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
-    'checkpoints': ['SHIPPED', 'Checkpoint', 'load_checkpoint', 'load_pretrained_model', 'save_checkpoint'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
-    'states': ['Keeper'],
-    'vectors': ['WordVectors', 'word_vectors'],
-    'pretraining': ['PretrainResult', 'begin_with_vectors', 'train_bert'],
-    'finetuning': ['FinetuneResult', 'begin_with_alignment', 'train_batch_ch13', 'train_ch13', 'train_nli'],
-    'evaluation': [
+    'pretraining': ['PretrainResult', 'train_bert'],
+    'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
+    'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
+    'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
+    'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
+    'runtime': ['report'],
+    'corpora.files': ['REGISTRY', 'data_dir', 'download_extract'],
+    'corpora.treebank': ['words'],
+    'storage.checkpoints': [
+        'SHIPPED',
+        'Checkpoint',
+        'load_checkpoint',
+        'load_pretrained_model',
+        'save_checkpoint',
+    ],
+    'storage.states': ['Keeper'],
+    'headstart.counting': ['WordVectors', 'begin_with_vectors', 'word_vectors'],
+    'headstart.alignment': ['begin_with_alignment'],
+    'analysis.report': [
         'Mistake',
         'Report',
         'evaluate',
         'evaluate_pretraining',
         'expected_calibration_error',
-        'hypothesis_only_baseline',
-        'overlap_baseline',
     ],
-    'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
-    'inside': ['Attention', 'Neighbour', 'Saliency', 'attention', 'cls_vectors', 'nearest_words', 'saliency'],
-    'pictures': [
-        'LiveCurves',
-        'Page',
-        'Picture',
-        'plot_attention',
+    'analysis.baselines': ['hypothesis_only_baseline', 'overlap_baseline'],
+    'analysis.inside': [
+        'Attention',
+        'Neighbour',
+        'Saliency',
+        'attention',
+        'cls_vectors',
+        'nearest_words',
+        'saliency',
+    ],
+    'pictures.style': ['Page', 'Picture', 'show_source'],
+    'pictures.curves': ['LiveCurves', 'plot_history'],
+    'pictures.answers': [
         'plot_confusion',
-        'plot_history',
         'plot_labels',
         'plot_lengths',
-        'plot_points',
         'plot_probabilities',
-        'plot_ratios',
         'plot_reliability',
-        'plot_sizes',
-        'plot_speedups',
-        'show_attention',
         'show_probabilities',
-        'show_saliency',
-        'show_source',
     ],
-    'widgets': ['Playground', 'playground'],
-    'bench': ['compare'],
-    'launch': [],  # `bertnli.launch.launch`
-    'scaling': [],  # `bertnli.scaling.measure`
-    'recipes': [],  # whole jobs, by their full names: `bertnli.recipes.demo`
-    'studies': [],  # tables of them
+    'pictures.inside': ['plot_attention', 'plot_points', 'show_attention', 'show_saliency'],
+    'pictures.speed': ['plot_ratios', 'plot_sizes', 'plot_speedups'],
+    'pictures.playground': ['Playground', 'playground'],
+    'cluster.worker': ['Cluster', 'join_cluster'],
+    'app.jobs': ['parse_devices'],
+    'evidence.bench': ['compare'],
 }
+# Files without public names, and wings: `bertnli.training`, `bertnli.app.jobs.demo`.
+_FILES = {name.split('.')[0] for name in _PUBLIC} | {'training', 'fast', 'machine'}
 
-__getattr__, _, __all__ = _lazy.attach(__name__, submodules=_PUBLIC, submod_attrs=_PUBLIC)
+__getattr__, _, __all__ = _lazy.attach(__name__, submodules=_FILES, submod_attrs=_PUBLIC)
 __all__ += ['__version__']
 
 

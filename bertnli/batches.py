@@ -12,14 +12,12 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from .corpora.files import download_extract
 from .datasets import SNLIBERTDataset, WikiTextDataset
 from .errors import SettingsError
-from .files import download_extract
 from .runtime import np
 from .text import MAX_SKIPPED
 from .tokens import Vocab
-
-__all__ = ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki']
 
 _WINDOW = 100  # batches that are sorted together: enough to be alike, few enough to be mixed
 

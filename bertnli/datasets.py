@@ -7,174 +7,27 @@ example) and `dataset.batch(rows, rng)` for whole batches. Shuffling and groupin
 Shapes: B examples in the batch, T words in the longest input, P hidden words in the richest input.
 """
 
-import contextlib
 import hashlib
 import io
 import itertools
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import sys
-import threading
-import time
-import types
 import warnings
-from collections import defaultdict
 from functools import cached_property
 
 import numpy as onp
-from tqdm.auto import tqdm
 
-from .errors import DataError, RuntimeMismatch, SettingsError
-from .examples import (
-    PairTable,
-    check_max_len,
-    draw_next_sentences,
-    join_pairs,
-    mask_batch,
-    ordinary_ids,
-    serve_chunks,
-)
-from .files import cache_dir, whole_file
+from .corpora.folder import cache_dir
+from .corpora.rows import warn_of_skipped
+from .errors import DataError
+from .examples import check_max_len, ordinary_ids
+from .fast.encoding import PairTable, _encode, _index_text, draw_next_sentences, join_pairs, mask_batch
+from .machine.disk import whole_file
 from .runtime import gluon, np
-from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki, warn_of_skipped
-from .tokens import RESERVED, Vocab, index_words, require_special
+from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki
+from .tokens import RESERVED, Vocab, require_special
 
-__all__ = ['SNLIBERTDataset', 'WikiTextDataset']
-
-_PATIENCE = 120  # seconds; a chunk takes milliseconds, the start of a process a few seconds
-_CHUNK = 1024  # sentences; their words fit into a processor's cache
 _CACHE_FORMAT = 1  # raise when the arrays below change their meaning
-
-
-# --- words to numbers, in this process or in several ----------------------------------------------
-
-
-def _encode(sentences, vocab, num_workers=0, progress=False):
-    """`index_words` of many sentences, chunk by chunk; `num_workers` processes share the work."""
-    chunks = [sentences[i : i + _CHUNK] for i in range(0, len(sentences), _CHUNK)]
-    table, unk = vocab.token_to_idx, vocab['<unk>']
-    if num_workers:
-        parts = _in_workers(chunks, table, unk, num_workers)
-    else:
-        parts = (index_words(chunk, table, unk) for chunk in chunks)
-    # The compact type is chosen chunk by chunk, so that the wide one never exists as a whole.
-    kind = _word_type(len(vocab))
-    bar = tqdm(parts, 'encoding', len(chunks), disable=not progress, unit='chunk', leave=False)
-    flats, lengths = zip(*((flat.astype(kind), length) for flat, length in bar))
-    return onp.concatenate(flats), onp.concatenate(lengths)
-
-
-def _word_type(vocab_size):
-    return onp.uint16 if vocab_size <= 1 << 16 else onp.int32
-
-
-def _in_workers(chunks, table, unk, num_workers):
-    """Yield `index_words` of each chunk in order, computed by spawned processes.
-
-    Each process has a pipe of its own and at most one chunk: the death of any process ends its
-    pipe and is noticed at once. (ProcessPoolExecutor can wait for ever if one dies while another
-    starts, a Pool if one dies at all.) One that hangs is killed after `_PATIENCE` seconds.
-    """
-    context = multiprocessing.get_context('spawn')
-    workers = {}  # our end of the pipe -> process
-    watch = _Watch(workers)
-    try:
-        for _ in range(min(num_workers, len(chunks))):
-            ours, theirs = context.Pipe()
-            worker = context.Process(target=serve_chunks, args=(theirs,), daemon=True)
-            with _hidden_main():
-                worker.start()
-            theirs.close()
-            workers[ours] = worker
-        yield from watch.over(_distribute(chunks, list(workers), (table, unk)))
-    except (EOFError, OSError, MemoryError) as error:
-        found = f'{type(error).__name__}: {error}'
-        raise RuntimeMismatch(
-            'a worker process died while it encoded sentences',
-            found=f'no answer for {_PATIENCE} seconds' if watch.has_killed else found,
-            allowed='workers that live to the end; most often the memory ran out',
-            remedy='close other programs, or encode in this process with num_workers=0',
-        ) from error
-    finally:
-        watch.end()
-        for ours, worker in workers.items():
-            ours.close()
-            worker.kill()
-            worker.join()
-
-
-class _Watch:
-    """Kills all workers when one of their answers has been waited for too long, which ends the wait."""
-
-    def __init__(self, workers):
-        self.has_killed, self._workers = False, workers
-        self._since, self._ended = None, threading.Event()
-        threading.Thread(target=self._look, daemon=True).start()
-
-    def over(self, answers):
-        """The same answers; only the time of waiting for them counts, not what is done with them."""
-        while True:
-            self._since = time.monotonic()
-            answer = next(answers, None)
-            self._since = None
-            if answer is None:
-                return
-            yield answer
-
-    def end(self):
-        self._ended.set()
-
-    def _look(self):
-        while not self._ended.wait(_PATIENCE / 10):
-            since = self._since
-            if since is not None and time.monotonic() - since > _PATIENCE:
-                self.has_killed = True
-                for worker in self._workers.values():
-                    worker.kill()
-
-
-def _distribute(chunks, connections, vocabulary):
-    """Give every connection a chunk, and the next one when it answers; yield answers in order."""
-    tasks, done, wanted = enumerate(chunks), {}, itertools.count()
-    busy = set(connections)
-    for connection in connections:
-        connection.send(vocabulary)
-        connection.send(next(tasks))
-    number = next(wanted)
-    while busy:
-        for connection in multiprocessing.connection.wait(busy):
-            place, answer = connection.recv()
-            if isinstance(answer, Exception):
-                raise answer
-            done[place] = answer
-            task = next(tasks, None)
-            if task is None:
-                busy.discard(connection)
-            else:
-                connection.send(task)
-        while number in done:
-            yield done.pop(number)
-            number = next(wanted)
-
-
-@contextlib.contextmanager
-def _hidden_main():
-    """Let spawned processes start without the reader's script.
-
-    subtle: a spawned process imports the file that the reader runs, once more, and so would train
-    again in each worker unless the file has a main guard. Ours need only bertnli.examples.
-    """
-    main = sys.modules['__main__']
-    sys.modules['__main__'] = types.ModuleType('__main__')
-    try:
-        yield
-    finally:
-        sys.modules['__main__'] = main
-
-
-# --- the cache on disk ----------------------------------------------------------------------------
 
 
 def _hash(*parts):
@@ -274,9 +127,6 @@ def _digest(key, arrays):
 
 def _vocab_key(vocab):
     return None if vocab is None else _hash_texts(vocab.idx_to_token)
-
-
-# --- labelled pairs -------------------------------------------------------------------------------
 
 
 class SNLIBERTDataset(gluon.data.Dataset):
@@ -460,9 +310,6 @@ def _check_pairs(premises, hypotheses, labels):
         )
 
 
-# --- pretraining ----------------------------------------------------------------------------------
-
-
 class WikiTextDataset(gluon.data.Dataset):
     """Next-sentence pairs with masked words; `paragraphs` is what `read_wiki` returns.
 
@@ -608,37 +455,3 @@ def _check_paragraphs(paragraphs):
             allowed='at least one paragraph of two sentences',
             remedy='give longer paragraphs',
         )
-
-
-def _index_text(paragraphs, vocab, min_freq, progress):
-    """All words of a corpus as numbers, and the words and counts of a vocabulary made here."""
-    sentences = list(itertools.chain.from_iterable(paragraphs))
-    paragraph_lens = onp.fromiter(map(len, paragraphs), onp.int64, len(paragraphs))
-    if vocab is not None:
-        flat, lengths = _encode(sentences, vocab, progress=progress)
-        return {'flat': flat, 'lengths': lengths, 'paragraph_lens': paragraph_lens}
-    if min_freq < 0:
-        raise SettingsError(
-            'a word cannot occur fewer than zero times',
-            where='min_freq',
-            found=min_freq,
-            allowed='0 or more (the chapter uses 5)',
-        )
-    # Words are numbered as they come, counted, and renumbered once the vocabulary is known.
-    seen = defaultdict(itertools.count().__next__)
-    chunks = range(0, len(sentences), _CHUNK)
-    bar = tqdm(chunks, 'indexing', disable=not progress, unit='chunk', leave=False)
-    parts = [index_words(sentences[i : i + _CHUNK], seen) for i in bar]
-    flat, lengths = (onp.concatenate(column) for column in zip(*parts))
-    counts = dict(zip(seen, onp.bincount(flat, minlength=len(seen)).tolist()))
-    vocab = Vocab(counts, min_freq=min_freq, reserved_tokens=RESERVED)
-    renumber = onp.array([vocab[word] for word in seen], _word_type(len(vocab)))
-    kept = [(word, freq) for word, freq in vocab.token_freqs if word in vocab]
-    return {
-        'flat': renumber[flat],
-        'lengths': lengths,
-        'paragraph_lens': paragraph_lens,
-        'words': onp.frombuffer('\n'.join(w for w, _ in kept).encode('utf-8'), onp.uint8),
-        'counts': onp.array([freq for _, freq in kept], onp.int64),
-        'min_freq': onp.array(min_freq),
-    }

@@ -4,7 +4,7 @@ Every mistake that this library can foresee becomes one of these exceptions. Not
 logs or exits: the command line and the notebooks decide how an error is shown.
 """
 
-__all__ = ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError']
+import math
 
 
 class BertNLIError(Exception):
@@ -55,3 +55,26 @@ class RuntimeMismatch(BertNLIError):
 
 class CheckpointError(BertNLIError):
     """A saved model is missing, torn, or does not fit."""
+
+
+class NotFinite(BertNLIError):
+    """A loss or a gradient has become infinite or undefined in the step of number `step`, counted from 0."""
+
+    step = None
+
+
+def check_finite(name, value, step, rate):
+    """Raise `NotFinite` if a number of a training has become infinite or undefined."""
+    if not math.isfinite(value):
+        error = NotFinite(
+            f'the {name} is no longer a finite number',
+            where=f'step {step + 1}, learning rate {rate:.3g}',
+            found=value,
+            remedy='lower the learning rate, add warm-up, or clip the gradient (clip=1.0)',
+        )
+        error.step = step
+        raise error
+
+
+def _listed(rows):
+    return ', '.join(map(str, rows[:10])) + (', …' if len(rows) > 10 else '')

@@ -10,8 +10,6 @@ from .devices import devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .runtime import autograd
 
-__all__ = ['Tally', 'correct', 'evaluate_accuracy_gpus']
-
 
 class Tally:
     """Named sums of numbers and of one-element arrays.

@@ -13,20 +13,10 @@ Source: Devlin et al. 2019 (BERT); Dive into Deep Learning, sections 15.8 (BERT)
 import dataclasses
 import math
 
-from . import operators
 from .errors import SettingsError
+from .fast import operators
 from .runtime import init, nn, np, npx
 from .settings import ModelSettings
-
-__all__ = [
-    'BERTClassifier',
-    'BERTEncoder',
-    'BERTModel',
-    'MaskLM',
-    'NextSentencePred',
-    'read_cls',
-    'table_of_words',
-]
 
 CLS = 'cls'  # in place of positions: read '<cls>', the first position, only
 

@@ -9,23 +9,14 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from .corpora.treebank import words
 from .devices import devices_of
 from .errors import DataError, SettingsError
-from .examples import PairTable, get_tokens_and_segments, join_pairs
+from .examples import get_tokens_and_segments
+from .fast.encoding import PairTable, join_pairs
 from .runtime import autograd, np, npx
 from .text import LABELS, SentencePair
-from .tokens import require_special, words
-
-__all__ = [
-    'Guess',
-    'Prediction',
-    'fill_mask',
-    'pair_table',
-    'predict_pairs',
-    'predict_snli',
-    'rows_of_table',
-    'sentence_words',
-]
+from .tokens import require_special
 
 _WINDOW = 16  # batches that are read ahead
 

@@ -7,31 +7,19 @@ Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
 """
 
 import dataclasses
-import math
-import weakref
 
-import numpy as onp
 from tqdm.auto import tqdm
 
-from . import operators
-from .devices import join_cluster, try_all_gpus
+from .cluster.stopwatch import watch
+from .cluster.worker import join_cluster
+from .devices import try_all_gpus
 from .errors import SettingsError
+from .fast.scoring import _lean_step
 from .metrics import Tally
 from .model import BERTModel, table_of_words
-from .runtime import autograd, gluon, np, npx
+from .runtime import autograd, gluon, np
 from .settings import PretrainSettings
-from .stopwatch import watch
 from .training import Course, Updater, check_steps, in_parts, seed_step
-from .vectors import word_vectors
-
-__all__ = ['PretrainResult', 'begin_with_vectors', 'train_bert']
-
-# So many masked words are scored at a time, in a place that each network keeps on each device: the scores of
-# all at once would be the largest arrays by far, of another size in every batch, and the memory would grow.
-_ROWS = 1024
-_ROOMS = weakref.WeakKeyDictionary()
-_FILL = 64  # to this the count of masked words is rounded up, for the sake of the smaller arrays
-_SPREAD = 0.2  # root mean square of a vector from counts; 0.1 and 0.3 learn alike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,40 +34,6 @@ class PretrainResult:
     pairs_per_second: float
     seconds: float
     history: list
-
-
-def begin_with_vectors(net, numbers, starts, *, seed=0):
-    """Before its first step, tell `net` which words stand near each other (`vectors.word_vectors`).
-
-    `numbers` and `starts` are the text, as `WikiTextDataset.sentences`. A word's vector tells its neighbours,
-    the scores of masked words prefer frequent words and those whose neighbours were read, and positions are
-    sine waves, so that near ones are alike (Vaswani et al. 2017, section 3.5; chapter section 11.6). Words
-    that do not occur in the text, the special ones among them, keep their vectors.
-
-    >>> from bertnli.model import BERTModel
-    >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)
-    >>> bert.initialize()
-    >>> begin_with_vectors(bert, [5, 6, 7, 8, 5, 6], [0, 2, 4])
-    >>> [round(float(score), 1) for score in bert.mlm.output.bias.data()[5:]]
-    [-0.9, -0.9, -1.4, -1.4]
-    """
-    table, output, places = net.encoder.token_embedding.weight, net.mlm.output, net.encoder.pos_embedding
-    found = word_vectors(numbers, starts, *table.shape, seed=seed)
-    for parameter, vectors in ((table, found.words), (output.weight, found.contexts)):
-        known = vectors.any(axis=1, keepdims=True)
-        values = onp.where(known, _SPREAD * vectors, parameter.list_data()[0].asnumpy())
-        parameter.set_data(np.array(values, dtype='float32'))
-    frequency = (found.counts + 0.5) / found.counts.sum()  # half a word: no logarithm of nothing
-    output.bias.set_data(np.array(onp.log(frequency), dtype='float32'))
-    waves = _SPREAD / 2 * _waves(*places.shape[1:])  # half: a word says more than its place
-    places.set_data(np.array(waves[None], dtype='float32'))
-
-
-def _waves(length, width):
-    """Sines and cosines of ever longer waves, `(length, width)`, of mean square 1."""
-    column = onp.arange(width)
-    angles = onp.arange(length)[:, None] / 10000 ** (column // 2 * 2 / width)
-    return math.sqrt(2) * onp.where(column % 2, onp.cos(angles), onp.sin(angles))
 
 
 def train_bert(
@@ -225,53 +179,3 @@ def _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()
         total = mlm_l + nsp_l * nsp_weight
     return [total], [None], mlm_l, nsp_l
-
-
-def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
-    """The same gradients with less work: real masked words only, and the closed form of their gradient."""
-    tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
-    real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
-    if not len(real):  # MXNet has no arrays without entries
-        return _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight)
-    filler = onp.zeros(-len(real) % _FILL, real.dtype)
-    places = np.array(onp.append(real, filler), dtype='int32', ctx=tokens.ctx)  # (M + filler,)
-    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
-    with autograd.record():
-        vectors, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
-        nsp_l = loss(nsp_Y_hat, nsp_y).sum()
-        # Copies, through which autograd takes the gradients found here to the parameters.
-        weight, bias = (p.data(tokens.ctx) * 1 for p in (net.mlm.output.weight, net.mlm.output.bias))
-    room = _room_for_scores(net, tokens.ctx, len(bias))
-    mlm_l, gradients = _score_words(vectors, weight, bias, truth, room)
-    return [vectors, weight, bias, nsp_l], [*gradients, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
-
-
-def _room_for_scores(net, device, vocab_size):
-    rooms = _ROOMS.setdefault(net, {})
-    if device not in rooms:
-        rooms[device] = np.empty((_ROWS, vocab_size), ctx=device)
-    return rooms[device]
-
-
-def _score_words(vectors, weight, bias, truth, room):
-    """The summed loss of the M words `truth`, and its gradients by `vectors`, `weight` and `bias`.
-
-    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. With that
-    the scores of as many words as there is `room` for, `(_ROWS, V)`, are made, turned into their gradient,
-    used for the other three, and overwritten.
-    """
-    mlm_l, by_vectors, by_weight, by_bias = 0, [], 0, 0
-    for start in range(0, len(vectors), len(room)):
-        part, true = vectors[start : start + len(room)], truth[start : start + len(room)]
-        gradient = room[: len(part)]
-        npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=gradient)
-        npx.softmax(gradient, out=gradient)
-        hits = npx.pick(gradient[: len(true)], true)
-        mlm_l = mlm_l - np.log(np.maximum(hits, 1e-37)).sum()
-        gradient[np.arange(len(true), dtype='int32', ctx=true.ctx), true] = hits - 1
-        if len(true) < len(part):
-            gradient[len(true) :] = 0
-        by_vectors.append(np.dot(gradient, weight))
-        by_weight = by_weight + operators.dot_transposed(part, gradient)  # (C, V)
-        by_bias = by_bias + np.dot(np.ones((1, len(part)), ctx=bias.ctx), gradient).reshape(-1)
-    return mlm_l, [np.concatenate(by_vectors), by_weight.T, by_bias]

@@ -8,7 +8,6 @@ IPython along, is imported when somebody asks for it. What was done is told by `
 
 import contextlib
 import ctypes
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -17,10 +16,8 @@ import threading
 
 import numpy
 
-from .cuda import BUILD, installed, load_libraries
 from .errors import RuntimeMismatch
-
-__all__ = ['autograd', 'computes_rightly', 'gluon', 'init', 'mx', 'nn', 'np', 'npx', 'report']
+from .machine.cuda import BUILD, installed, load_libraries
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
 _TUNING = os.environ.get('BERTNLI_TUNING', 'on') != 'off'

@@ -10,8 +10,6 @@ from typing import Optional
 
 from .errors import SettingsError
 
-__all__ = ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings', 'changed']
-
 
 def _check(name, value, kind, low=None, high=None, open_low=False):
     """One value against its type and interval; bool is no number here."""

@@ -4,31 +4,34 @@ Reads the two corpora of the chapter and files of sentence pairs, and says where
 It neither splits sentences into words (tokens.py) nor knows where the files lie (files.py).
 """
 
-import functools
 import os
-import stat
 import sys
-import warnings
 from collections import defaultdict
 from typing import NamedTuple, Optional
 
+from .corpora.rows import (
+    _BLANK,
+    _FIRST_LINES,
+    _GAPS,
+    _HEADER_AGAIN,
+    _NO_LABEL,
+    _as_error,
+    _BadRow,
+    _check_limits,
+    _check_skipped,
+    _decode,
+    _lines,
+    _open,
+    warn_of_skipped,
+)
 from .errors import DataError, SettingsError
-
-__all__ = ['LABELS', 'MAX_SKIPPED', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki', 'warn_of_skipped']
 
 # The index is the label's number, in the chapter's order. Other libraries use other orders.
 LABELS = ('entailment', 'contradiction', 'neutral')
-
 _LABEL_IDS = {label: number for number, label in enumerate(LABELS)}
 MAX_SKIPPED = 0.01  # the share of malformed rows that may be left out, with a warning
-
 _COLUMNS = 14
 _HEADER = ('gold_label', 'sentence1_binary_parse', 'sentence2_binary_parse')
-# Honest gaps: counted, never an error. (Files that were joined have their header more than once.)
-_NO_LABEL, _BLANK, _HEADER_AGAIN = 'no gold label', 'blank line', 'header again'
-_GAPS = (_NO_LABEL, _BLANK, _HEADER_AGAIN)
-_LONGEST_LINE = 2**24  # bytes; no file, whatever it holds, fills the memory with one line
-_FIRST_LINES = 5  # how many line numbers a reason keeps
 
 
 class SentencePair(NamedTuple):
@@ -51,14 +54,6 @@ class SNLIData(list):
         self.split, self.path, self.skipped = split, path, dict(skipped or {})
 
 
-class _BadRow(Exception):
-    """Why a row cannot be used: a reason to count, and the value, allowed values and remedy."""
-
-    def __init__(self, reason, found, allowed, remedy):
-        super().__init__(reason)
-        self.reason, self.found, self.allowed, self.remedy = reason, found, allowed, remedy
-
-
 def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MAX_SKIPPED):
     """Read a split of SNLI: an `SNLIData`, that is [premises, hypotheses, labels].
 
@@ -69,7 +64,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     and told in a warning, up to `max_skipped` (a share of the rows); more of them raise `DataError`
     with the first one's place, and with `max_skipped=0` any does.
 
-    >>> from bertnli.files import download_extract
+    >>> from bertnli import download_extract
     >>> data = read_snli(download_extract('SNLI', data_dir='sample'), is_train=False, limit=2)
     >>> len(data), len(data[0]), data.split
     (3, 2, 'test')
@@ -123,84 +118,6 @@ def _choose_split(is_train, split):
             remedy="say is_train=True or False, or split='dev'",
         )
     return split
-
-
-def _check_limits(limit, max_skipped):
-    if limit is not None and limit < 1:
-        raise SettingsError(
-            'nothing would be read',
-            where='limit',
-            found=limit,
-            allowed='a whole number from 1, or None for all',
-            remedy='raise the limit',
-        )
-    if not 0 <= max_skipped <= 1:
-        raise SettingsError(
-            'the share of malformed rows is no share',
-            where='max_skipped',
-            found=max_skipped,
-            allowed='0 to 1',
-            remedy='0.01 tolerates one row in a hundred',
-        )
-
-
-def _open(path):
-    """Open for reading bytes, with our own errors for what is not a file with something in it."""
-    try:
-        file = open(path, 'rb')  # noqa: SIM115 (the caller closes it)
-    except OSError as error:
-        raise DataError(
-            'the file cannot be read',
-            where=str(path),
-            found=error.strerror,
-            allowed='a file that exists and that you may read',
-            remedy='name a folder that holds this file, or a file that may be read',
-        ) from error
-    if os.fstat(file.fileno()).st_size == 0 and os.path.isfile(path):
-        file.close()
-        raise DataError(
-            'the file is empty',
-            where=str(path),
-            found='0 bytes',
-            allowed='at least one line',
-            remedy='copy or unpack it again',
-        )
-    return file
-
-
-def _lines(file, path):
-    """The lines of a binary file (of an endless one its beginning); `DataError` if it changes meanwhile."""
-    before = os.fstat(file.fileno())
-    # One byte more than allowed, so that _decode can tell.
-    for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
-        yield line
-        while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
-            line = file.readline(_LONGEST_LINE + 1)
-    after = os.fstat(file.fileno())
-    changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-    if changed and stat.S_ISREG(after.st_mode):
-        raise DataError(
-            'the file changed while it was read',
-            where=str(path),
-            found=f'{before.st_size} bytes, then {after.st_size}',
-            remedy='wait until it is written, then retry',
-        )
-
-
-def _decode(line):
-    """One line of UTF-8 as text, without its end (\\n or \\r\\n)."""
-    if len(line) > _LONGEST_LINE:
-        raise _BadRow('line too long', line[:40], f'{_LONGEST_LINE} bytes', 'break the line')
-    try:
-        return line.decode('utf-8').rstrip('\r\n')
-    except UnicodeDecodeError as error:
-        start = max(0, error.start - 20)
-        raise _BadRow(
-            'not UTF-8',
-            line[start : error.start + 20],
-            'UTF-8 text',
-            'save the file as UTF-8',
-        ) from error
 
 
 def _check_header(line, path):
@@ -262,45 +179,13 @@ def _without_brackets(parse):
     return ' '.join(parse.replace('(', '').replace(')', '').split())
 
 
-def _as_error(path, number, bad):
-    return DataError(
-        bad.reason,
-        where=f'{path}, line {number}',
-        found=bad.found,
-        allowed=bad.allowed,
-        remedy=bad.remedy,
-    )
-
-
-def _check_skipped(skipped, first, max_skipped, rows):
-    """Raise the first malformed row's error, which then says how many there are, if they are too many."""
-    numbers = sorted(n for reason, lines in skipped.items() if reason not in _GAPS for n in lines)
-    if len(numbers) > max_skipped * rows:
-        if len(numbers) > 1:
-            some = ', '.join(map(str, numbers[:_FIRST_LINES]))
-            first.problem = (
-                f'{len(numbers)} malformed rows (lines {some}, …) are more than '
-                f'{max_skipped:.2%} of the file; the first: {first.problem}'
-            )
-        raise first
-
-
-def warn_of_skipped(path, skipped):
-    """Warn if malformed rows were left out; `skipped` is an `SNLIData`'s."""
-    reasons = [
-        f'{n} {reason} (line {lines[0]})' for reason, (n, lines) in skipped.items() if reason not in _GAPS
-    ]
-    if reasons:
-        warnings.warn(f'{path}: malformed rows are left out: {", ".join(reasons)}', stacklevel=3)
-
-
 def read_wiki(data_dir, split='train'):
     """Read a split of WikiText-2: paragraphs, each a list of sentences (lower-case strings).
 
     A line is a paragraph if it has ' . ' inside, and is cut there (chapter, section 'The Dataset
     for Pretraining BERT'). The order is the file's; nothing is shuffled. Raises `DataError`.
 
-    >>> from bertnli.files import download_extract
+    >>> from bertnli import download_extract
     >>> paragraphs = read_wiki(download_extract('wikitext-2', data_dir='sample'), 'valid')
     >>> all(sentence == sentence.lower() for sentence in paragraphs[0])
     True

@@ -5,16 +5,10 @@ somebody types it and takes it apart as SNLI's own files do; `Vocab` numbers wor
 knows about pairs, padding or models.
 """
 
-import re
 from collections import Counter
-from functools import lru_cache
-from itertools import chain, repeat
-
-import numpy as np
+from itertools import chain
 
 from .errors import DataError, SettingsError
-
-__all__ = ['RESERVED', 'Vocab', 'index_words', 'require_special', 'tokenize', 'words']
 
 # After '<unk>', which is number 0, these are numbers 1 to 4.
 RESERVED = ('<pad>', '<mask>', '<cls>', '<sep>')
@@ -36,95 +30,6 @@ def tokenize(lines, token='word'):
         allowed='word, char',
         remedy="BERT in this chapter reads words: token='word'",
     )
-
-
-# --- raw sentences --------------------------------------------------------------------------------
-# SNLI's words are those of the Penn Treebank: clitics and marks stand apart, brackets and quotes
-# have names. All its rules look at one run of non-blanks only, so each run is split once and kept.
-
-_BRACKETS = {'(': '-lrb-', ')': '-rrb-', '[': '-lsb-', ']': '-rsb-', '{': '-lcb-', '}': '-rcb-'}
-# Marks that stand alone: a comma or colon only where no digit follows (3,000 and 5:30), an
-# ampersand only where a letter is missing beside it (pb&j); two full stops are two, three are one.
-_MARKS = re.compile(
-    r'(\.{3,}|\.(?=\.)|-{2,}|``|`|\'\'|[;@#$%*?!()\[\]{}"“”«»…–—]|[,:](?!\d)|(?<!\w)&|&(?!\w))'
-)
-_NAMED = re.compile(r'-[lr][rsc]b-')  # a bracket that already has its name
-_CLITICS = ("'s", "'m", "'d", "'ll", "'re", "'ve")
-_CLITIC = re.compile(r"(?<=.)(n't|'(?:s|m|d|ll|re|ve)?)$")
-_ABBREVIATION = re.compile(
-    r'(?:[a-z]\.)+|(?:mr|mrs|ms|dr|st|mt|rt|ft|jr|sr|vs|etc|prof|sgt|lt|capt|rev|inc|corp|ltd|ave)\.'
-)
-_LONGEST_WORD = 100  # characters
-_FUSED = {
-    'cannot': ('can', 'not'),
-    'gonna': ('gon', 'na'),
-    'gotta': ('got', 'ta'),
-    'gimme': ('gim', 'me'),
-    'lemme': ('lem', 'me'),
-    'wanna': ('wan', 'na'),
-    "d'ye": ('d', "'ye"),
-    "'tis": ("'t", 'is'),
-    "'twas": ("'t", 'was'),
-}
-
-
-def words(sentence):
-    """Split a raw sentence as SNLI's files are split, in lower case.
-
-    The rules are the Treebank's; compared with the words in SNLI's dev and test files it is right
-    for 99.9 % of the sentences. Written here because NLTK's tokenizer, which does the same, takes
-    a second to import and a tenth of a millisecond a sentence (it is the oracle in our tests).
-
-    >>> words("The man's dogs don't run.")
-    ['the', 'man', "'s", 'dogs', 'do', "n't", 'run', '.']
-    """
-    return list(chain.from_iterable(map(_split_run, sentence.lower().replace('’', "'").split())))
-
-
-@lru_cache(maxsize=1 << 15)
-def _split_run(run):
-    """The words of one run of non-blanks, as a tuple."""
-    if _NAMED.fullmatch(run):
-        return (run,)
-    out = []
-    for piece in _MARKS.split(run):
-        if not piece:
-            continue
-        if piece in _BRACKETS:
-            out.append(_BRACKETS[piece])
-        elif piece in '"“”«»':
-            # An opening quote stands at the beginning or after an opening bracket.
-            opening = not out or out[-1] in ('-lrb-', '-lsb-', '-lcb-')
-            out.append('``' if piece in '“«' or (piece == '"' and opening) else "''")
-        elif _MARKS.fullmatch(piece):
-            out.append(piece)
-        else:
-            out.extend(_split_word(piece))
-    return tuple(out)
-
-
-def _split_word(word):
-    """Quotes, clitics, dash and full stop of a piece that holds no other marks."""
-    if len(word) > _LONGEST_WORD:
-        return [word]  # an address, or no language at all
-    front, back = [], []
-    while len(word) > 1 and word not in _FUSED:
-        clitic = _CLITIC.search(word)
-        if word[0] == "'" and word not in _CLITICS:
-            front.append('`')
-            word = word[1:]
-        elif word[-1] in '-/' or (word[-1] == '.' and not _ABBREVIATION.fullmatch(word)):
-            back.append(word[-1])
-            word = word[:-1]
-        elif clitic:
-            back.append(clitic.group())
-            word = word[: clitic.start()]
-        else:
-            break
-    return [*front, *_FUSED.get(word, [word]), *reversed(back)]
-
-
-# --- numbers --------------------------------------------------------------------------------------
 
 
 class Vocab:
@@ -238,20 +143,3 @@ def require_special(vocab):
             remedy='build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)',
         )
     return tuple(table[word] for word in RESERVED)
-
-
-def index_words(sentences, table, unk=None):
-    """Numbers of all words of many sentences: (flat numbers, words per sentence), both int32.
-
-    `table` maps lower-case words to numbers, `unk` is the number of all others; with `unk=None`
-    the table itself must answer for new words (a `defaultdict`). The sentences are lower-cased and
-    split at blanks. This is the inner loop of every data set: only C functions touch a word.
-
-    >>> index_words(['A dog', 'dog barks loudly'], {'a': 5, 'dog': 6}, unk=0)
-    (array([5, 6, 6, 0, 0], dtype=int32), array([2, 3], dtype=int32))
-    """
-    lists = [sentence.lower().split() for sentence in sentences]
-    lengths = np.fromiter(map(len, lists), np.int32, len(lists))
-    flow = chain.from_iterable(lists)
-    numbers = map(table.__getitem__, flow) if unk is None else map(table.get, flow, repeat(unk))
-    return np.fromiter(numbers, np.int32, int(lengths.sum())), lengths

@@ -8,34 +8,21 @@ after each step. The tasks stand elsewhere.
 import collections
 import contextlib
 import math
-import os
 import signal
-import threading
 import time
 import warnings
 from typing import NamedTuple
 
 import numpy as onp
 
-from .devices import join_cluster, split_batch_multi_inputs
-from .errors import BertNLIError, CheckpointError, SettingsError
+from .cluster.stopwatch import watch
+from .cluster.worker import join_cluster
+from .devices import split_batch_multi_inputs
+from .errors import CheckpointError, NotFinite, SettingsError, _listed, check_finite
+from .fast.operators import _sum_of_squares
+from .machine.signals import Stopped, _noted
 from .metrics import Tally
 from .runtime import gluon, mx, np
-from .stopwatch import watch
-
-__all__ = [
-    'Clock',
-    'Course',
-    'NotFinite',
-    'State',
-    'Stopped',
-    'Updater',
-    'check_finite',
-    'check_steps',
-    'in_parts',
-    'seed_step',
-    'trained_parameters',
-]
 
 
 def seed_step(seed, step):
@@ -232,20 +219,6 @@ class Updater:
                     data *= factor
 
 
-def _sum_of_squares(arrays):
-    """Of all of them together, as an array of one element, which is not waited for.
-
-    MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth as long.
-    """
-    small, large = [], []
-    for array in arrays:
-        array = array.as_nd_ndarray()
-        (small if array.size < 1 << 17 else large).append(array)
-    sums = [mx.nd.multi_sum_sq(*small, num_arrays=len(small)).sum()] if small else []
-    sums += [mx.nd.dot(array, array) for array in (array.reshape(-1) for array in large)]
-    return mx.nd.add_n(*sums).as_np_ndarray()
-
-
 def _check_asynchronous(settings):
     """Raise `SettingsError` for what needs the whole gradient, or a rate that the servers are not told."""
     plain = {'warmup': 0.0, 'decay': False, 'weight_decay': 0.0, 'clip': None}
@@ -310,15 +283,6 @@ class State(NamedTuple):
 
     arrays: dict
     numbers: dict
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, at the end of a step; `signal` is its number, `last` the step last kept or None."""
-
-    def __init__(self, signal, steps, last):
-        self.signal, self.last = signal, last
-        resume = '' if last is None else f'; with resume it goes on from step {last}'
-        super().__init__(f'interrupted after step {steps}{resume}')
 
 
 class Course:
@@ -413,63 +377,6 @@ class Course:
     def last(self):
         """The step of the last state that was kept, or None."""
         return self.keep.last if self.keep else None
-
-
-@contextlib.contextmanager
-def _noted(*numbers):
-    """A list that receives the first of these signals, so that all devices end their update before a stop.
-
-    The second acts as it would have without us, and so does one that nobody looked at before the end. Only
-    the main thread may do this; in others nothing is changed.
-    """
-    noted, former, owner = [], {}, os.getpid()
-
-    def restore():
-        while former:
-            signal.signal(*former.popitem())
-
-    def note(number, _):
-        restore()
-        # subtle: a worker that was forked meanwhile has this handler too, and must end when it is told.
-        if os.getpid() != owner:
-            signal.raise_signal(number)
-        noted.append(number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in numbers:
-            # What is ignored (as Ctrl-C in background jobs) or handled outside of Python stays so.
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                former[number] = signal.getsignal(number)
-                signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        restore()
-    if noted:
-        signal.raise_signal(noted[0])
-
-
-class NotFinite(BertNLIError):
-    """A loss or a gradient has become infinite or undefined in the step of number `step`, counted from 0."""
-
-    step = None
-
-
-def check_finite(name, value, step, rate):
-    """Raise `NotFinite` if a number of a training has become infinite or undefined."""
-    if not math.isfinite(value):
-        error = NotFinite(
-            f'the {name} is no longer a finite number',
-            where=f'step {step + 1}, learning rate {rate:.3g}',
-            found=value,
-            remedy='lower the learning rate, add warm-up, or clip the gradient (clip=1.0)',
-        )
-        error.step = step
-        raise error
-
-
-def _listed(rows):
-    return ', '.join(map(str, rows[:10])) + (', …' if len(rows) > 10 else '')
 
 
 def check_steps(num_steps):

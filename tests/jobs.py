@@ -64,7 +64,7 @@ def in_role(processes, role, number=0, guard=False):
         except psutil.Error:
             continue
         wanted = environ.get('DMLC_ROLE') == role and int(environ.get('DMLC_RANK', 0)) == number
-        if wanted and ('bertnli.launch' in words) == guard:
+        if wanted and ('bertnli.cluster.launch' in words) == guard:
             return one
     return None
 

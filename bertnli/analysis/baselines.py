@@ -1,0 +1,79 @@
+"""Two baselines that a network must beat: the hypothesis alone, and the words that both sentences share."""
+
+import importlib
+
+import numpy
+
+from ..errors import SettingsError
+
+
+def hypothesis_only_baseline(train, test, *, seed=0):
+    """Test accuracy of a linear classifier that sees the hypothesis alone, as words and pairs of words.
+
+    `train` and `test` are [premises, hypotheses, labels]. What it wins over a third is what the hypotheses
+    give away (Gururangan et al. 2018 and Poliak et al. 2018 report 67 % and 69 % on SNLI). About ten seconds
+    for 150,000 pairs.
+
+    >>> data = [['a', 'b'] * 4, ['a man sleeps', 'a man runs'] * 4, [1, 0] * 4]
+    >>> hypothesis_only_baseline(data, data)
+    1.0
+    """
+    _check_pairs(train, test)
+    text, linear = _sklearn('feature_extraction.text'), _sklearn('linear_model')
+    words = text.HashingVectorizer(
+        n_features=2**18, ngram_range=(1, 2), token_pattern=r'\S+', binary=True, alternate_sign=False
+    )
+    # The more pairs, the less it must be held back: 0.3 was best on 5,000, 20,000 and 150,000 pairs of SNLI.
+    alpha = 0.3 / len(train[2])
+    model = linear.SGDClassifier(loss='log_loss', alpha=alpha, average=True, random_state=seed)
+    return _score(model, lambda pairs: words.transform(pairs[1]), train, test)
+
+
+def overlap_baseline(train, test, *, seed=0):
+    """Test accuracy of a small decision tree that sees no word, only how many the sentences share.
+
+    Features of a pair: both lengths, their difference, and the share of each sentence's words that the
+    other has. `train` and `test` as above.
+
+    >>> data = [['a man sleeps', 'a man runs'] * 20, ['a man sleeps', 'a dog'] * 20, [0, 1] * 20]
+    >>> overlap_baseline(data, data)
+    1.0
+    """
+    _check_pairs(train, test)
+    tree = _sklearn('tree')
+    model = tree.DecisionTreeClassifier(max_depth=6, min_samples_leaf=10, random_state=seed)
+    return _score(model, _overlaps, train, test)
+
+
+def _overlaps(pairs):
+    """(n, 5): shares of hypothesis and premise words that the other has, both lengths, their difference."""
+    rows = []
+    for premise, hypothesis in zip(pairs[0], pairs[1]):
+        p, h = premise.lower().split(), hypothesis.lower().split()
+        shared = set(p) & set(h)
+        found, covered = sum(word in shared for word in h), sum(word in shared for word in p)
+        rows.append((found / max(1, len(h)), covered / max(1, len(p)), len(h), len(p), len(p) - len(h)))
+    return numpy.array(rows, dtype=numpy.float32)
+
+
+def _score(model, features, train, test):
+    model.fit(features(train), numpy.asarray(train[2]))
+    return float(model.score(features(test), numpy.asarray(test[2])))
+
+
+def _check_pairs(train, test):
+    for name, pairs in (('train', train), ('test', test)):
+        sizes = [len(column) for column in pairs]
+        if len(sizes) != 3 or len(set(sizes)) > 1 or not sizes[0]:
+            raise SettingsError(
+                f'the {name} pairs cannot be used',
+                found=f'{len(sizes)} columns of lengths {sizes}',
+                allowed='[premises, hypotheses, labels], equally long and not empty',
+            )
+    if len(set(train[2])) < 2:
+        raise SettingsError('all training pairs have one label', found=set(train[2]), allowed='two or more')
+
+
+def _sklearn(name):
+    """A part of scikit-learn, by name."""
+    return importlib.import_module(f'sklearn.{name}')  # lazy: seconds, and only the baselines need it

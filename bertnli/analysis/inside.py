@@ -1,0 +1,177 @@
+"""What goes on inside a trained network: attention, saliency, the vectors of `<cls>`, neighbours of words.
+
+Everything comes out as words and plain NumPy arrays; how to draw them, pictures.py knows. Nothing here
+trains, and dropout is always off. Networks of d2l work too.
+
+Legend: T tokens of the pair, C `num_hiddens`, H heads, L layers, n pairs.
+"""
+
+from typing import NamedTuple
+
+import numpy as onp
+
+from ..devices import devices_of
+from ..errors import DataError, SettingsError
+from ..examples import get_tokens_and_segments, truncate_pair
+from ..fast.encoding import join_pairs
+from ..model import read_cls
+from ..prediction import pair_table, rows_of_table, sentence_words
+from ..runtime import autograd, np
+from ..text import LABELS, SentencePair
+from ..tokens import require_special
+
+
+class Attention(NamedTuple):
+    """The T tokens of a pair, and who looks at whom: `weights` `(L, H, T, T)`, each row sums to 1."""
+
+    words: list
+    weights: onp.ndarray
+
+
+class Saliency(NamedTuple):
+    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it."""
+
+    words: list
+    label: str
+    values: list
+
+
+class Neighbour(NamedTuple):
+    """A word, and the cosine of the angle between its vector and that of the word asked for."""
+
+    word: str
+    similarity: float
+
+
+def attention(net, vocab, premise, hypothesis, *, max_len=128):
+    """Who looks at whom while the network reads a pair? Returns an `Attention`.
+
+    `net` is a `BERTClassifier` or a `BERTModel`. A prediction reads only `<cls>`; here the last layer is
+    asked for every position, so that each of them can be seen. Raises `DataError` if a sentence has no
+    words. Source: Vaswani et al. 2017, section 3.2.
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 3, 0))
+    >>> net.initialize()
+    >>> words, weights = attention(net, vocab, 'A dog', 'runs')
+    >>> words, weights.shape
+    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], (3, 2, 6, 6))
+    """
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    encoder = _encoder(net)
+    with autograd.predict_mode():
+        encoder(*inputs).wait_to_read()
+    # d2l keeps the weights one level deeper.
+    attentions = [getattr(block.attention, 'attention', block.attention) for block in encoder.blks]
+    return Attention(words, onp.stack([one.attention_weights.asnumpy() for one in attentions]))
+
+
+def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
+    """Which words speak for a label, which against it? Gradient times input; returns a `Saliency`.
+
+    `label` is a name (None: the network's own answer). What is explained is how far the label's score lies
+    above the mean of all scores. The value of a token is the slope of that margin along the token's own
+    vector: to first order, what the margin would lose without the vector. Raises `DataError` if a sentence
+    has no words, `SettingsError` for another label. Source: Simonyan et al. 2014 (gradients as saliency);
+    Shrikumar et al. 2017 (times the input).
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    >>> net.initialize()
+    >>> found = saliency(net, vocab, 'A dog', 'runs', label='neutral')
+    >>> found.words, len(found.values)
+    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], 6)
+    """
+    if label is not None and label not in LABELS:
+        raise SettingsError('there is no such label', found=label, allowed=', '.join(LABELS))
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    vectors = []
+
+    def catch(_block, _inputs, output):
+        # subtle: from here on the looked-up vectors are variables of their own, one for each position; the
+        # gradient of the table would add up the places of a word that occurs twice.
+        output.attach_grad()
+        vectors.append(output)
+
+    hook = _encoder(net).token_embedding.register_forward_hook(catch)
+    try:
+        with autograd.record(train_mode=False):
+            scores = net(inputs)[0]  # (labels,)
+            number = LABELS.index(label) if label else int(scores.asnumpy().argmax())
+            margin = scores[number] - scores.mean()
+    finally:
+        hook.detach()
+    margin.backward()
+    width = vectors[0].shape[-1]
+    slopes, inputs = (array.asnumpy().reshape(-1, width) for array in (vectors[0].grad, vectors[0]))  # (T, C)
+    return Saliency(words, LABELS[number], (slopes * inputs).sum(axis=1).tolist())
+
+
+def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
+    """The vector of `<cls>` for each pair, `(n, C)`: all that the three labels are read from.
+
+    `net` is a `BERTClassifier` or a `BERTModel`, `pairs` are `SentencePair`s. Raises `DataError` if there are
+    none, or a sentence has no words.
+
+    >>> from bertnli import BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> bert = BERTModel(len(vocab), 4, 4, 2, 1, 0)
+    >>> bert.initialize()
+    >>> cls_vectors(bert, vocab, [SentencePair('A dog', 'runs'), SentencePair('A dog', 'A dog')]).shape
+    (2, 4)
+    """
+    pairs = list(pairs)
+    if not pairs:
+        raise DataError('there are no pairs', found=pairs, allowed='at least one SentencePair')
+    encoder, special = _encoder(net), require_special(vocab)
+    table = pair_table(pairs, vocab).shortened(max_len)
+    return rows_of_table(
+        lambda inputs: read_cls(encoder, *inputs), table, special, batch_size, devices_of(net)
+    )
+
+
+def nearest_words(net, vocab, word, count=8):
+    """The words whose vectors point in the most similar direction, a list of `Neighbour`s, nearest first.
+
+    The vectors are the rows of the embedding table, before any layer reads them. Special words are left out.
+    Raises `DataError` for a word that the vocabulary does not have.
+
+    >>> from bertnli import BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> bert = BERTModel(len(vocab), 4, 4, 2, 1, 0)
+    >>> bert.initialize()
+    >>> sorted(neighbour.word for neighbour in nearest_words(bert, vocab, 'Dog'))
+    ['a', 'runs']
+    """
+    special = [vocab['<unk>'], *require_special(vocab)]
+    number = vocab[word.lower()]
+    if number in special:
+        raise DataError(
+            'the vocabulary has no vector of its own for this word',
+            found=word,
+            allowed=f'one of its {len(vocab) - len(special):,} words',
+            remedy='try a more frequent word, or ask `word in vocab` first',
+        )
+    table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)
+    lengths = onp.linalg.norm(table, axis=1)
+    cosines = table @ table[number] / onp.maximum(lengths * lengths[number], 1e-12)
+    cosines[[number, *special]] = -onp.inf
+    best = onp.argsort(-cosines, kind='stable')[: min(count, len(cosines) - len(special) - 1)]
+    return [Neighbour(vocab.to_tokens(int(i)), float(cosines[i])) for i in best]
+
+
+def _encoder(net):
+    """The encoder of a classifier, or of a BERT with its pretraining heads."""
+    return getattr(net, 'bert', net).encoder
+
+
+def _one_pair(net, vocab, premise, hypothesis, max_len):
+    """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
+    special = require_special(vocab)
+    table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
+    kept = truncate_pair(sentence_words(premise), sentence_words(hypothesis), max_len - 3)
+    arrays = join_pairs(table, onp.array([0]), special)
+    inputs = [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]
+    return get_tokens_and_segments(*kept)[0], inputs

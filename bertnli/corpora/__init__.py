@@ -1,0 +1,15 @@
+"""Corpora on disk and on the network: downloads, archives, file formats, Treebank words."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    [
+        'archives',
+        'downloads',
+        'files',
+        'folder',
+        'rows',
+        'treebank',
+    ],
+)

@@ -1,0 +1,101 @@
+"""Show your work: how a pair of sentences becomes a BERT input, word by word."""
+
+import html
+from typing import NamedTuple, Optional
+
+from .corpora.treebank import words
+from .examples import _SPECIAL_WORDS, check_max_len, get_tokens_and_segments, mask_tokens, truncate_pair
+from .tokens import require_special
+
+
+class ExplainedWord(NamedTuple):
+    """One line of an explanation; `position` is None for a word that was dropped."""
+
+    position: Optional[int]
+    word: str
+    number: Optional[int]
+    segment: int
+    note: str
+
+
+class Explanation:
+    """How a pair became a BERT input, word by word; prints as a table, also in notebooks."""
+
+    columns = ('position', 'word', 'id', 'segment', 'note')
+
+    def __init__(self, rows, max_len):
+        self.rows, self.max_len = rows, max_len
+
+    def _cells(self):
+        for row in self.rows:
+            yield ['–' if cell is None else str(cell) for cell in row]
+
+    def _summary(self):
+        used = sum(row.position is not None for row in self.rows)
+        dropped = len(self.rows) - used
+        return f'{used} of {self.max_len} places used, {dropped} words dropped'
+
+    def __str__(self):
+        table = [self.columns, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*table)]
+        lines = ['  '.join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in table]
+        return '\n'.join([*lines, self._summary()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        head = ''.join(f'<th>{name}</th>' for name in self.columns)
+        body = ''.join(
+            '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>'
+            for row in self._cells()
+        )
+        return f'<table><tr>{head}</tr>{body}</table><p>{self._summary()}</p>'
+
+
+def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):
+    """`encode_pair` that shows its work: an `Explanation`, one line a word.
+
+    Sentences may be raw strings or lists of words. With `rng` (a NumPy generator) words are hidden
+    as in pretraining, and the line says how.
+
+    >>> from bertnli.tokens import RESERVED, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs', '.'], reserved_tokens=RESERVED)
+    >>> print(explain_pair('A dog runs.', 'A cat.', vocab, 8))
+    position  word   id  segment  note
+    0         <cls>  3   0
+    1         a      6   0
+    2         dog    7   0
+    3         runs   8   0
+    –         .      5   0        dropped
+    4         <sep>  4   0
+    5         a      6   1
+    6         cat    0   1        unknown
+    –         .      5   1        dropped
+    7         <sep>  4   1
+    8 of 8 places used, 2 words dropped
+    """
+    check_max_len(max_len)
+    require_special(vocab)
+    pair = [words(s) if isinstance(s, str) else list(s) for s in (premise, hypothesis)]
+    kept = truncate_pair(*pair, max_len - _SPECIAL_WORDS, strategy)
+    tokens, segments = get_tokens_and_segments(*kept)
+    masked = None if rng is None else mask_tokens(tokens, vocab, rng)
+    rows = [_explain(i, *pair_, vocab, masked) for i, pair_ in enumerate(zip(tokens, segments))]
+    first_sep = len(kept[0]) + 1
+    rows[-1:-1] = _dropped(pair[1][len(kept[1]) :], 1, vocab)
+    rows[first_sep:first_sep] = _dropped(pair[0][len(kept[0]) :], 0, vocab)
+    return Explanation(rows, max_len)
+
+
+def _explain(position, token, segment, vocab, masked):
+    notes = [] if token in vocab.token_to_idx else ['unknown']
+    read = token
+    if masked and position in masked.pred_positions:
+        how = masked.how[masked.pred_positions.index(position)]
+        read = masked.tokens[position]
+        notes.append({'mask': 'hidden', 'kept': 'asked, but shown'}.get(how, f'shown as {read}'))
+    return ExplainedWord(position, token, vocab[read], segment, ', '.join(notes))
+
+
+def _dropped(tokens, segment, vocab):
+    return [ExplainedWord(None, token, vocab[token], segment, 'dropped') for token in tokens]

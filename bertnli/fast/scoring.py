@@ -1,0 +1,66 @@
+"""The loss of masked words with its gradient in closed form."""
+
+import weakref
+
+import numpy as onp
+
+from ..runtime import autograd, np, npx
+from . import operators
+
+# So many masked words are scored at a time, in a place that each network keeps on each device: the scores of
+# all at once would be the largest arrays by far, of another size in every batch, and the memory would grow.
+_ROWS = 1024
+_ROOMS = weakref.WeakKeyDictionary()
+_FILL = 64  # to this the count of masked words is rounded up, for the sake of the smaller arrays
+
+
+def _lean_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
+    """The same gradients with less work: real masked words only, and the closed form of their gradient."""
+    tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
+    real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
+    from ..pretraining import _plain_step  # lazy: until the loop chooses
+
+    if not len(real):  # MXNet has no arrays without entries
+        return _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight)
+    filler = onp.zeros(-len(real) % _FILL, real.dtype)
+    places = np.array(onp.append(real, filler), dtype='int32', ctx=tokens.ctx)  # (M + filler,)
+    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
+    with autograd.record():
+        vectors, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
+        nsp_l = loss(nsp_Y_hat, nsp_y).sum()
+        # Copies, through which autograd takes the gradients found here to the parameters.
+        weight, bias = (p.data(tokens.ctx) * 1 for p in (net.mlm.output.weight, net.mlm.output.bias))
+    room = _room_for_scores(net, tokens.ctx, len(bias))
+    mlm_l, gradients = _score_words(vectors, weight, bias, truth, room)
+    return [vectors, weight, bias, nsp_l], [*gradients, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
+
+
+def _room_for_scores(net, device, vocab_size):
+    rooms = _ROOMS.setdefault(net, {})
+    if device not in rooms:
+        rooms[device] = np.empty((_ROWS, vocab_size), ctx=device)
+    return rooms[device]
+
+
+def _score_words(vectors, weight, bias, truth, room):
+    """The summed loss of the M words `truth`, and its gradients by `vectors`, `weight` and `bias`.
+
+    The derivative of cross-entropy after softmax is the probabilities minus one at the true word. With that
+    the scores of as many words as there is `room` for, `(_ROWS, V)`, are made, turned into their gradient,
+    used for the other three, and overwritten.
+    """
+    mlm_l, by_vectors, by_weight, by_bias = 0, [], 0, 0
+    for start in range(0, len(vectors), len(room)):
+        part, true = vectors[start : start + len(room)], truth[start : start + len(room)]
+        gradient = room[: len(part)]
+        npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=gradient)
+        npx.softmax(gradient, out=gradient)
+        hits = npx.pick(gradient[: len(true)], true)
+        mlm_l = mlm_l - np.log(np.maximum(hits, 1e-37)).sum()
+        gradient[np.arange(len(true), dtype='int32', ctx=true.ctx), true] = hits - 1
+        if len(true) < len(part):
+            gradient[len(true) :] = 0
+        by_vectors.append(np.dot(gradient, weight))
+        by_weight = by_weight + operators.dot_transposed(part, gradient)  # (C, V)
+        by_bias = by_bias + np.dot(np.ones((1, len(part)), ctx=bias.ctx), gradient).reshape(-1)
+    return mlm_l, [np.concatenate(by_vectors), by_weight.T, by_bias]

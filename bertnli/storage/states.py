@@ -1,0 +1,184 @@
+"""The state of a training in a folder, so that a run that was killed at any moment can go on from there.
+
+A state is one file, written whole: arrays in the format of safetensors, the numbers and a description of the
+run as JSON beside them, and the checksum of everything in the file's name. Nothing is pickled. The newest
+state and an older one are kept, in case the newest is damaged; those of a fine-tuning hold the best weights
+so far, too. What else a state holds, training.py knows.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+import time
+import warnings
+from pathlib import Path
+
+import numpy as onp
+import safetensors.numpy
+
+from ..errors import CheckpointError
+from ..machine.disk import whole_file
+from ..settings import FinetuneSettings, PretrainSettings
+from ..training import State
+
+_FORMAT = 1
+_DEFAULTS = {
+    'pretrain': dataclasses.asdict(PretrainSettings()),
+    'finetune': dataclasses.asdict(FinetuneSettings()),
+}
+_NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
+
+
+class Keeper:
+    """Keeps the states of one run, the `keep` of `train_bert` and `train_nli`; `load()` is their `start`.
+
+    `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
+    another run is refused. Every `seconds` a state is kept, or at each step with 0, and so many `older` ones
+    besides. `last` is the step of the newest, or None. The states of an earlier run in the folder go when the
+    first one is kept.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = Keeper(folder, {'seed': 1}, seconds=0)
+    ...     keep(5, lambda: State({'weight.0': onp.ones(2)}, {'steps': 5}))
+    ...     Keeper(folder, {'seed': 1}).load()
+    State(arrays={'weight.0': array([1., 1.])}, numbers={'steps': 5})
+    """
+
+    def __init__(self, folder, run, *, seconds=60, older=1):
+        self.folder, self.run, self.seconds = Path(folder), json.loads(json.dumps(run)), seconds
+        self.older = older
+        self.last, self._paths, self._time = None, [], time.monotonic()
+
+    def __call__(self, steps, make_state, now=False):
+        """Keep the state after a number of steps if it is time, or `now`; warn if it cannot be written."""
+        if not now and time.monotonic() - self._time < self.seconds:
+            return
+        content = state_to_bytes(self.run, make_state())
+        if content is not None:
+            self._write(steps, content)
+        self._time = time.monotonic()
+
+    def _write(self, steps, content):
+        path = self.folder / f'state-{steps:09d}-{hashlib.sha256(content).hexdigest()}.safetensors'
+        if self.last is None:
+            self._remove()
+        try:
+            with whole_file(path) as file:
+                file.write(content)
+        except OSError as error:
+            # Hours of work are not given up for this: there may be room again, or no need.
+            warnings.warn(f'the state after step {steps} is not kept: {error}', stacklevel=4)
+            return
+        self.last, self._paths = steps, [*self._paths, path][-1 - self.older :]
+        self._remove(self._paths)
+
+    def _remove(self, but=()):
+        # With a dot begins what a killed process did not finish writing.
+        for path in [*self.folder.glob('state-*'), *self.folder.glob('.state-*')]:
+            if path not in but:
+                with contextlib.suppress(OSError):  # what stays does no harm
+                    path.unlink()
+
+    def load(self):
+        """The newest state that is whole, or None if there is no state at all.
+
+        Warns if a damaged one is passed over. Raises `CheckpointError` if none is whole, if the state is
+        another run's (the message says what differs), or if it comes from the future.
+        """
+        paths = sorted(self.folder.glob('state-*'), reverse=True)
+        for path in paths:
+            try:
+                run, state = _read(path)
+                break
+            except CheckpointError as error:
+                if path == paths[-1]:
+                    raise
+                warnings.warn(f'an older state is used: {error}', stacklevel=2)
+        else:
+            return None
+        check_same_run(run, self.run, path)
+        self.last, self._paths = state.numbers['steps'], paths[paths.index(path) :][::-1]
+        return state
+
+    def clear(self):
+        """Remove all states, and the folder if nothing else is in it."""
+        self._remove()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+def state_to_bytes(run, state):
+    """The bytes of a file, or None for a state that is not finite: nobody should go on from there."""
+    if not all(onp.isfinite(array).all() for array in state.arrays.values()):
+        return None
+    try:
+        described = json.dumps({'format': _FORMAT, 'run': run, 'numbers': state.numbers}, allow_nan=False)
+    except ValueError:
+        return None
+    described = onp.frombuffer(described.encode(), onp.uint8)
+    return safetensors.numpy.save({**state.arrays, 'described': described})
+
+
+def state_from_bytes(content):
+    """The format, the run and the `State` in the bytes of a file."""
+    arrays = safetensors.numpy.load(content)
+    described = json.loads(arrays.pop('described').tobytes())
+    version, run, numbers = described['format'], described.get('run'), described.get('numbers')
+    if version == _FORMAT and not (isinstance(run, dict) and isinstance(numbers['steps'], int)):
+        raise ValueError('the description is incomplete')
+    return version, run, State(arrays, numbers)
+
+
+def _read(path):
+    """The run and the state in a file, if its checksum is right."""
+    name = _NAME.fullmatch(path.name)
+    try:
+        content = path.read_bytes()
+        if not name or hashlib.sha256(content).hexdigest() != name[1]:
+            raise ValueError('another checksum than in its name')
+        version, run, state = state_from_bytes(content)
+    # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
+    except Exception as error:
+        raise CheckpointError(
+            'the state of a training is damaged',
+            where=str(path),
+            found=str(error),
+            allowed='the file as it was written',
+            remedy='begin anew, without resume',
+        ) from error
+    if version != _FORMAT:
+        raise CheckpointError(
+            'the state was written in another format',
+            where=str(path),
+            found=version,
+            allowed=_FORMAT,
+            remedy='update bertnli, or begin anew, without resume',
+        )
+    return run, state
+
+
+def check_same_run(found, wanted, where):
+    """Raise `CheckpointError` if two descriptions of runs differ, and say in what.
+
+    >>> check_same_run({'seed': 1, 'pairs': 5}, {'seed': 2, 'pairs': 5}, 'runs/bert')
+    Traceback (most recent call last):
+    bertnli.errors.CheckpointError: another training was begun here
+      where: runs/bert
+      found: 'seed: 1'
+      allowed: seed: 2
+      remedy: continue with the settings and data it began with, or begin anew, without resume
+    """
+    # A setting that is younger than the state was what its default is: the new name changed nothing.
+    found = {**_DEFAULTS.get(found.get('job'), {}), **found}
+    other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if other:
+        raise CheckpointError(
+            'another training was begun here',
+            where=str(where),
+            found=', '.join(f'{name}: {found.get(name)}' for name in other),
+            allowed=', '.join(f'{name}: {wanted.get(name)}' for name in other),
+            remedy='continue with the settings and data it began with, or begin anew, without resume',
+        )
