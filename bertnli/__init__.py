@@ -30,7 +30,7 @@ _PUBLIC = {
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
     'pretraining': ['PretrainResult', 'train_bert'],
-    'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
+    'finetuning': ['FinetuneResult', 'forward_backward', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
     'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
     'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],

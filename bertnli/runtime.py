@@ -16,11 +16,12 @@ import threading
 
 import numpy
 
-from .errors import RuntimeMismatch
+from .errors import CheckpointError, RuntimeMismatch
 from .machine.cuda import BUILD, installed, load_libraries
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
 _TUNING = os.environ.get('BERTNLI_TUNING', 'on') != 'off'
+_KINDS = ('weight', 'mean', 'variance')  # what a training keeps of each parameter
 _done = {}  # what was changed in this process, in words, for report()
 
 
@@ -186,6 +187,83 @@ def __getattr__(name):
     module = importlib.import_module('d2l.mxnet')
     globals()['d2l'] = module
     return module
+
+
+# --- what MXNet keeps to itself: every private name of its objects stands here ---------------------
+
+
+def arrays_of_training(trainer, parameters):
+    """Weights and Adam's two moments as NumPy arrays by name, after at least one step."""
+    found = {}
+    for i, parameter in enumerate(parameters):
+        mean, variance = trainer._updaters[0].states[number_of(trainer, parameter)]
+        arrays = parameter.list_data()[0], mean, variance
+        found.update({f'{kind}.{i}': array.asnumpy() for kind, array in zip(_KINDS, arrays)})
+    return found
+
+
+def restore_training(trainer, parameters, arrays, steps):
+    """Let weights and Adam continue as after `steps` steps, on all devices.
+
+    Raises `CheckpointError` if `arrays` are not those of such parameters.
+    """
+    shapes = {f'{kind}.{i}': p.shape for i, p in enumerate(parameters) for kind in _KINDS}
+    for name, shape in shapes.items():
+        found = getattr(arrays.get(name), 'shape', 'missing')
+        if found != shape:
+            raise CheckpointError(
+                'the state is that of another model',
+                found=f'{name} {found}',
+                allowed=f'{name} {shape}',
+                remedy='resume with the model that was trained, or start over',
+            )
+    for i, parameter in enumerate(parameters):
+        number = number_of(trainer, parameter)
+        weight, *moments = (arrays[f'{kind}.{i}'] for kind in _KINDS)
+        for device, updater in zip(parameter.list_ctx(), trainer._updaters):
+            # Not `set_data`: it refuses when servers make the updates.
+            parameter.data(device)[:] = np.array(weight, ctx=device)
+            updater.states[number] = tuple(mx.nd.array(moment, ctx=device) for moment in moments)
+            updater.states_synced[number] = True
+            # Adam corrects its moments by the number of updates, counted on each device.
+            updater.optimizer._all_index_update_counts.setdefault(device.device_id, {})[number] = steps
+
+
+def number_of(trainer, parameter):
+    """The number by which a trainer and its servers know a parameter."""
+    return trainer._param2idx[parameter.name]
+
+
+def parameters_of(trainer):
+    """All parameters of a trainer, in the order of their numbers."""
+    return trainer._params
+
+
+def init_kvstore(trainer):
+    """Give the servers the first weights now, not in the first step."""
+    trainer._init_kvstore()
+    trainer._init_params()
+
+
+def replace_gradients(parameter, arrays):
+    """Let a parameter keep its gradients in these arrays, one a device."""
+    parameter._grad = arrays
+    autograd.mark_variables(parameter.list_data(), arrays, parameter.grad_req)
+
+
+def barrier(store):
+    """Wait until all workers have come here."""
+    store._barrier()
+
+
+def is_cross_entropy(loss):
+    """Whether a loss is gluon's cross-entropy after softmax, over whole-number labels, without weights."""
+    return type(loss) is gluon.loss.SoftmaxCrossEntropyLoss and (
+        loss._axis,
+        loss._weight,
+        loss._sparse_label,
+        loss._from_logits,
+    ) == (-1, None, True, False)
 
 
 def report():

@@ -300,7 +300,7 @@ def train(kind, devices=None, **options):
     options = {'on_log': records.append, 'progress': False, **options}
     if kind == 'pretrain':
         settings = PretrainSettings(num_steps=20, learning_rate=1e-2, warmup=0.3, decay=True)
-        train_bert(data, net, LOSS, V, devices, 7, settings=settings, **options)
+        train_bert(data, net, LOSS, V, devices, log_interval=7, settings=settings, **options)
     else:
         settings = FinetuneSettings(num_epochs=3, learning_rate=1e-2, clip=0.5, weight_decay=0.1)
         dev = [labelled_pairs(9)]
@@ -381,7 +381,9 @@ def test_a_loss_that_is_no_number_tells_rate_and_last_good_state_and_is_not_kept
 
     batch = pretraining_batch(4)
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
-        train_bert([batch], net, LOSS, V, None, 2, settings=settings, keep=keep, on_log=spoil, progress=False)
+        train_bert(
+            [batch], net, LOSS, V, log_interval=2, settings=settings, keep=keep, on_log=spoil, progress=False
+        )
     assert caught.value.where == 'step 5, learning rate 0.01; last good state: step 3'
     state = Keeper(tmp_path, {}).load()
     assert state.numbers['steps'] == 3
@@ -445,7 +447,7 @@ def test_a_second_ctrl_c_does_not_wait():
 
 
 def test_a_signal_after_the_last_step_is_not_lost(monkeypatch):
-    monkeypatch.setattr('bertnli.training.Clock.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr('bertnli.metrics.Clock.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train('pretrain')
 
