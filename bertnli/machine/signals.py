@@ -11,7 +11,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, signal, steps, last):
         self.signal, self.last = signal, last
-        resume = '' if last is None else f'; to resume from step {last}, use resume'
+        resume = '' if last is None else f'; the state of step {last} is kept'
         super().__init__(f'interrupted after step {steps}{resume}')
 
 

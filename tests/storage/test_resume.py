@@ -339,7 +339,7 @@ def test_a_training_continued_from_any_of_its_states_ends_bit_equal(kind, count)
 def test_on_another_number_of_devices_it_goes_on_and_says_that_the_bits_will_differ(kind):
     memory = Memory()
     train(kind, keep=memory)
-    with warned('began on 1 x cpu and goes on on 2 x cpu'):
+    with warned('began on 1 x cpu and continues on 2 x cpu'):
         _, records = train(kind, cpu_devices(2), start=memory.states[6])
     assert records
 
@@ -410,7 +410,7 @@ def send(number, at, to=None):
 def test_a_signal_ends_the_step_keeps_the_state_and_leaves_the_handlers(kind, number):
     former, memory = signal.getsignal(number), Memory()
     expected, _ = train(kind, keep=Memory())
-    with pytest.raises(KeyboardInterrupt, match='with resume it goes on from step') as caught:
+    with pytest.raises(KeyboardInterrupt, match='the state of step') as caught:
         train(kind, keep=memory, on_log=send(number, 2))
     assert (caught.value.signal, signal.getsignal(number)) == (number, former)
     assert memory.now[-1] == memory.last == max(memory.states)
@@ -421,11 +421,11 @@ def test_a_signal_ends_the_step_keeps_the_state_and_leaves_the_handlers(kind, nu
 def test_the_interrupt_button_leaves_a_net_of_whole_steps():
     devices = cpu_devices(2)
     net, memory = small_bert(devices), Memory()
-    options = {'settings': PretrainSettings(num_steps=9), 'progress': False}
+    options = {'settings': PretrainSettings(num_steps=9), 'log_interval': 1, 'progress': False}
     with pytest.raises(Stopped, match=r'^interrupted after step 2$'):
-        train_bert([pretraining_batch(4)], net, LOSS, V, devices, 1, on_log=send(signal.SIGINT, 2), **options)
+        train_bert([pretraining_batch(4)], net, LOSS, V, devices, on_log=send(signal.SIGINT, 2), **options)
     other = small_bert(devices)
-    train_bert([pretraining_batch(4)], other, LOSS, V, devices, 1, keep=memory, **options)
+    train_bert([pretraining_batch(4)], other, LOSS, V, devices, keep=memory, **options)
     expected = [array for name, array in memory.states[2].arrays.items() if name.startswith('weight')]
     for device in devices:
         found = weights_of(net, device).values()
@@ -515,7 +515,7 @@ def test_the_command_stops_with_130_or_143_says_how_to_go_on_and_ends_bit_equal(
         assert 'Traceback' not in errors
         *_, first, second = errors.splitlines()
         assert re.fullmatch(
-            r'bertnli: interrupted after step (\d+); with resume it goes on from step \1', first
+            r'bertnli: interrupted after step (\d+); the state of step \1 is kept', first
         )
         before, hint = second.split('bertnli: go on with: bertnli ')
         words = shlex.split(hint)
