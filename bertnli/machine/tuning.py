@@ -41,7 +41,7 @@ class _Finder:
             with _known_processor():
                 execute(module)
             self._afterwards()
-        except BaseException:
+        except (Exception, KeyboardInterrupt):  # a server of a cluster ends in here, by SystemExit
             _forget_halves()
             raise
         if self in sys.meta_path:
