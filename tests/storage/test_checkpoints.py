@@ -26,8 +26,9 @@ from bertnli import (
     save_checkpoint,
 )
 from bertnli.devices import cpu_devices
+from bertnli.machine import disk
 from bertnli.runtime import d2l, mx, nn, np
-from bertnli.storage import checkpoints
+from bertnli.storage import checkpoints, d2l_weights
 
 # Nothing here is a default, and no two sizes are equal.
 SIZES = {
@@ -385,7 +386,7 @@ def test_notes_that_are_no_strict_json_are_refused_and_the_old_model_stands(save
 def test_json_that_cannot_be_written_is_told_with_its_place(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(DataError) as caught:
-        checkpoints.write_json(tmp_path / 'file' / 'metrics.json', {})
+        disk.write_json(tmp_path / 'file' / 'metrics.json', {})
     assert str(tmp_path) in caught.value.where
 
 
@@ -691,7 +692,7 @@ def test_params_files_are_read_as_mxnet_reads_them(tmp_path):
     }
     path = str(tmp_path / 'a.params')
     mx.npx.save(path, arrays)
-    found = checkpoints._read_params((tmp_path / 'a.params').read_bytes())
+    found = d2l_weights._read_params((tmp_path / 'a.params').read_bytes())
     assert list(found) == list(arrays)
     for name, array in mx.npx.load(path).items():
         assert found[name].dtype == array.dtype

@@ -8,7 +8,8 @@ import pytest
 from small_models import random_weights
 
 import bertnli
-from bertnli import RESERVED, Batches, BERTClassifier, BERTModel, SentencePair, Vocab, recipes
+from bertnli import RESERVED, Batches, BERTClassifier, BERTModel, SentencePair, Vocab
+from bertnli.app import jobs as recipes
 from bertnli.examples import ordinary_ids
 from bertnli.runtime import d2l
 
