@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from ..devices import try_all_gpus
 from ..errors import CheckpointError
-from ..machine.disk import _as_json, _write
+from ..machine.disk import as_json, write_bytes
 from ..model import BERTClassifier, BERTModel
 from ..runtime import mx, np, report
 from ..settings import ModelSettings
@@ -75,7 +75,7 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     _check_fit(weights, _build(kind, len(vocab), bert.settings), 'the network to be saved')
     files = {
         'weights': ('safetensors', safetensors.numpy.save(weights)),
-        'vocab': ('json', _as_json(list(vocab.idx_to_token))),
+        'vocab': ('json', as_json(list(vocab.idx_to_token))),
     }
     manifest = {
         'format': _FORMAT,
@@ -93,9 +93,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
             digest = hashlib.sha256(content).hexdigest()
             name = f'{part}-{digest[:12]}.{suffix}'
             manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
-            _write(folder / name, content)
-        manifest = json.loads(_as_json(manifest))  # as a reader will see it, keys and tuples included
-        _write(folder / 'manifest.json', _as_json({**manifest, 'sha256': _digest(manifest)}))
+            write_bytes(folder / name, content)
+        manifest = json.loads(as_json(manifest))  # as a reader will see it, keys and tuples included
+        write_bytes(folder / 'manifest.json', as_json({**manifest, 'sha256': _digest(manifest)}))
     except OSError as error:
         raise CheckpointError(
             'the model cannot be written',

@@ -231,7 +231,7 @@ def test_when_all_are_dead_each_is_named_with_its_answer(corpus):
     corpus('forbidden', 'broken', 'page', 'nowhere', 'cut early')
     with pytest.raises(DataError) as caught:
         download_extract('wikitext-2', data_dir='download')
-    for part in ('403', '500', 'a page', '404', 'forbidden', 'nowhere'):
+    for part in ('403', '500', 'HTML page', '404', 'forbidden', 'nowhere'):
         assert part in caught.value.found
     asked = [name for name, _ in Answer.asked]
     # What cannot become better is asked once, what may is asked in each round.
