@@ -33,8 +33,7 @@ class SentencePair(NamedTuple):
 class SNLIData(list):
     """[premises, hypotheses, labels], as in the chapter, and what was skipped on the way.
 
-    `skipped` maps a reason to (how many rows, the first line numbers); `split` is 'train', 'dev'
-    or 'test'; `path` is the file.
+    `skipped` maps a reason to (how many rows, the first line numbers); `split` is 'train', 'dev' or 'test'.
     """
 
     def __init__(self, columns=((), (), ()), *, split=None, path=None, skipped=None):
@@ -57,6 +56,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     >>> len(data), len(data[0]), data.split
     (3, 2, 'test')
     """
+    # The chapter knows train and test only; dev is for choosing settings.
     if split is None and is_train is not None:
         split = 'train' if is_train else 'test'
     _check_split(split, 'train', 'dev', 'test')
@@ -64,10 +64,11 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
         raise SettingsError('invalid limit', found=limit, allowed='a whole number from 1, or None for all')
     if not 0 <= max_skipped <= 1:
         raise SettingsError('invalid max_skipped', found=max_skipped, allowed='a share, 0 to 1')
+    # The first line names the columns, each other one is a pair.
     path = os.path.join(data_dir, f'snli_1.0_{split}.txt')
     rows = Rows(read_lines(path), path, _parse_row, max_skipped)
     _check_header(rows.header(), path)
-    # Three lists, as in the chapter: what is at the same place in each of them belongs together.
+    # Three lists, as in the chapter: the i-th premise, hypothesis and label belong together.
     premises, hypotheses, labels = [], [], []
     for label, premise, hypothesis in itertools.islice(rows, limit):
         premises.append(premise)
@@ -91,13 +92,10 @@ def _check_header(text, path):
     # Files in another form (JSON lines, another corpus) are told apart by their first line.
     names = text.split('\t')
     if names[:3] != _HEADER or len(names) != _COLUMNS:
-        raise DataError(
-            'the first line is not the header of SNLI',
-            where=f'{path}, line 1',
-            found=' '.join(names)[:100],
-            allowed=f'{_COLUMNS} tab-separated names that begin with {" ".join(_HEADER)}',
-            remedy='use the .txt files of the SNLI archive unchanged',
-        )
+        where, found = f'{path}, line 1', ' '.join(names)[:100]
+        allowed = f'{_COLUMNS} tab-separated names that begin with {" ".join(_HEADER)}'
+        remedy = 'use the .txt files of the SNLI archive unchanged'
+        raise DataError('not the header of SNLI', where=where, found=found, allowed=allowed, remedy=remedy)
 
 
 def _parse_row(text):
@@ -145,12 +143,9 @@ def read_wiki(data_dir, split='train'):
     # Headings and blank lines give no sentences.
     paragraphs = [sentences for sentences in Rows(read_lines(path), path, _parse_paragraph) if sentences]
     if not paragraphs:
-        raise DataError(
-            'no line holds a paragraph',
-            where=path,
-            allowed="paragraphs, one a line, whose sentences end with ' . '",
-            remedy='use the .tokens files of the WikiText-2 archive unchanged',
-        )
+        allowed = "paragraphs, one a line, whose sentences end with ' . '"
+        remedy = 'use the .tokens files of the WikiText-2 archive unchanged'
+        raise DataError('no line holds a paragraph', where=path, allowed=allowed, remedy=remedy)
     return paragraphs
 
 
@@ -174,6 +169,7 @@ def read_pairs(path_or_file):
         lines, name = read_lines(path_or_file), path_or_file
     else:
         lines, name = path_or_file, getattr(path_or_file, 'name', 'the lines given')
+    # The first malformed line is an error: answers stand in the order of the lines.
     rows = Rows(lines, name, _parse_pair)
     for pair in rows:
         # Blank lines may end a file, but inside it they would shift the answers.

@@ -76,16 +76,14 @@ def _told(corpus, archive, folder):
     """Whatever fails while unpacking becomes a `DataError`: the disk's fault, or the archive's."""
     try:
         yield
-    except DataError:
-        raise
     # A page of HTML named .zip, a cut archive, a directory of nonsense: they fail in many ways.
     except Exception as error:
         # subtle: zipfile may look for a place before the file's beginning, which is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise cannot_cache(folder, error) from error
-        remedy = f'delete the file, then {corpus.manual_way}'
+        where, remedy = str(archive), f'delete the file, then {corpus.manual_way}'
         raise DataError(
-            'the archive cannot be unpacked', where=str(archive), found=str(error), remedy=remedy
+            'the archive cannot be unpacked', where=where, found=str(error), remedy=remedy
         ) from error
 
 
@@ -104,11 +102,9 @@ def _members(corpus, file):
             'suspicious compression ratio': info.file_size > _LARGEST_RATIO * info.compress_size,
             'unknown compression': info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
         }
-        if any(faults.values()):
-            faults = ', '.join(fault for fault in faults if faults[fault])
-            raise zipfile.BadZipFile(
-                f'{info.filename}: {faults} ({info.file_size} bytes in {info.compress_size})'
-            )
+        for fault in (fault for fault in faults if faults[fault]):
+            sizes = f'{info.file_size} bytes in {info.compress_size}'
+            raise zipfile.BadZipFile(f'{info.filename}: {fault} ({sizes})')
     return found
 
 

@@ -6,7 +6,6 @@ is at the file's place before its checksum was right.
 
 import os
 import time
-from pathlib import Path
 
 import lazy_loader as lazy
 from tqdm.auto import tqdm
@@ -27,11 +26,7 @@ _HEADERS = {'User-Agent': 'bertnli (teaching library)', 'Accept-Encoding': 'iden
 
 
 class _Failed(Exception):
-    """Why an attempt failed. `retry` is whether the same address may do better the next time."""
-
-    def __init__(self, why, retry):
-        super().__init__(why)
-        self.retry = retry
+    """(why an attempt failed, whether the same address may do better the next time)"""
 
 
 def download(urls, path, digest, largest=None):
@@ -42,7 +37,6 @@ def download(urls, path, digest, largest=None):
     from any address, now or in another process. The caller holds the lock of `path`. Raises `DataError` with
     each address' answer or if more than `largest` bytes come, and `OSError` if the disk cannot be written.
     """
-    path = Path(path)
     part = path.with_name(f'.{path.name}.part')
     hopeful, answers = list(urls), {}
     for pause in _PAUSES:
@@ -51,8 +45,8 @@ def download(urls, path, digest, largest=None):
             try:
                 _attempt(url, part, digest, largest or _LARGEST)
             except _Failed as error:
-                answers[url] = str(error)
-                if not error.retry:
+                answers[url], retry = error.args
+                if not retry:
                     hopeful.remove(url)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 answers[url] = type(error).__name__
@@ -80,7 +74,7 @@ def _attempt(url, part, digest, largest):
     if received != digest:
         os.truncate(part, 0)
         # The fault may be that of the bytes which were here before.
-        raise _Failed(f'checksum mismatch: {received}', retry=bool(start))
+        raise _Failed(f'checksum mismatch: {received}', bool(start))
 
 
 def _check_answer(response, start, file):
@@ -88,16 +82,16 @@ def _check_answer(response, start, file):
     status, headers = response.status_code, response.headers
     if status == 416:
         file.truncate(0)
-        raise _Failed('the file is shorter than the part that is here', retry=True)
+        raise _Failed('the file is shorter than the part that is here', True)
     if status not in (200, 206):
-        raise _Failed(f'status {status} {response.reason}', retry=status in _PASSING)
+        raise _Failed(f'status {status} {response.reason}', status in _PASSING)
     if 'html' in headers.get('Content-Type', '') or 'xml' in headers.get('Content-Type', ''):
-        raise _Failed('received an HTML page instead of the file', retry=False)
+        raise _Failed('received an HTML page instead of the file', False)
     if status == 200:
         file.truncate(0)  # the server sends the whole
     elif not headers.get('Content-Range', '').startswith(f'bytes {start}-') or 'Content-Encoding' in headers:
         file.truncate(0)
-        raise _Failed('unexpected range', retry=True)
+        raise _Failed('unexpected range', True)
 
 
 def _receive(response, file, largest):
@@ -107,17 +101,14 @@ def _receive(response, file, largest):
     total = size + int(length) if length.isdecimal() else None
     mark, since = size, time.monotonic()
     with tqdm(total=total, initial=size, desc='downloading', unit='B', unit_scale=True, leave=False) as bar:
-        while True:
-            block = response.raw.read1(1 << 16, decode_content=True)
-            if not block:
-                return
+        for block in iter(lambda: response.raw.read1(1 << 16, decode_content=True), b''):
             size += file.write(block)
             file.flush()
             bar.update(len(block))
             if size > largest:
                 file.truncate(0)
-                raise _Failed(f'exceeds the size limit of {largest} bytes', retry=False)
+                raise _Failed(f'exceeds the size limit of {largest} bytes', False)
             if time.monotonic() - since > _WINDOW:
                 if size - mark < _WINDOW * _SLOWEST:
-                    raise _Failed('too slow', retry=True)
+                    raise _Failed('too slow', True)
                 mark, since = size, time.monotonic()

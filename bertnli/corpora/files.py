@@ -7,6 +7,7 @@ It does not read what is in the files: that is text.py's work.
 import collections
 import difflib
 import functools
+import itertools
 import os
 import re
 from pathlib import Path
@@ -190,16 +191,15 @@ def _find(name, source, fetch=True):
             return 'sample' if source == 'sample' else 'folder', path
     if os.path.isfile(archive):
         return 'archive', archive
-    try:
-        found = sorted(os.listdir(root))
-    except OSError as error:
-        found = error.strerror
+    found = sorted(os.listdir(root)) if os.access(root, os.R_OK) else 'a folder that you may not read'
+    allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}'
+    remedy = f"{corpus.manual_way} or 'download'"
     raise DataError(
         f'the corpus {name} is not in this folder',
         where=str(root),
         found=found,
-        allowed=f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}',
-        remedy=f"{corpus.manual_way} or 'download'",
+        allowed=allowed,
+        remedy=remedy,
     )
 
 
@@ -244,17 +244,15 @@ def verify(name, data_dir=None):
         rows = [Checked(place.path, place.sha256, place.official)]
         folder = unpack(corpus, folder)
         sums = read_sums(folder)
-    for number, member in enumerate(corpus.members):
+    for member, sha1 in itertools.zip_longest(corpus.members, corpus.member_sha1):
         path = folder / member
         if not path.is_file():
             continue
-        # A published archive has published members; of another one's nothing is known.
-        digest, official = checksum(path), place.official or None
+        digest = checksum(path)
         if sums.get(member, digest) != digest:
             remedy = 'delete the file: it is unpacked again when it is needed'
             raise DataError('an unpacked file was changed', where=str(path), found=digest, remedy=remedy)
-        if corpus.member_sha1:
-            known = corpus.member_sha1[number]
-            official = checksum(path, known) == known
+        # A published archive has published members; of another one's nothing is known.
+        official = checksum(path, sha1) == sha1 if sha1 else place.official or None
         rows.append(Checked(str(path), digest, official))
     return rows
