@@ -25,7 +25,7 @@ _SUMS = 'SHA256SUMS'  # beside the folder that was unpacked, as the tool sha256s
 def unpack(corpus, archive):
     """Unpack the members that we read, and only those; returns their folder."""
     folder = cache_dir() / 'corpora' / checksum(archive)[:16] / corpus.folder
-    with _told(corpus, archive, folder), zipfile.ZipFile(archive) as file:
+    with _as_data_errors(corpus, archive, folder), zipfile.ZipFile(archive) as file:
         members = {folder / info.filename.split('/')[1]: info for info in _members(corpus, file)}
 
         def is_whole():
@@ -66,13 +66,13 @@ def unpack_all(corpus, archive):
                     file.extractall(whole, plain, **safe)
             os.rename(whole, folder)
 
-    with _told(corpus, archive, folder):
+    with _as_data_errors(corpus, archive, folder):
         once(folder, folder.is_dir, work)
     return folder
 
 
 @contextlib.contextmanager
-def _told(corpus, archive, folder):
+def _as_data_errors(corpus, archive, folder):
     """Whatever fails while unpacking becomes a `DataError`: the disk's fault, or the archive's."""
     try:
         yield
@@ -88,7 +88,7 @@ def _told(corpus, archive, folder):
 
 
 def _members(corpus, file):
-    """The entries that we read; `BadZipFile` if there are none, or one is not a plain file told once."""
+    """The entries that we read; `BadZipFile` if there are none, or one is suspicious."""
     wanted = {f'{corpus.folder}/{member}' for member in corpus.members}
     found = [info for info in file.infolist() if info.filename in wanted]
     if not found:
