@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from ..devices import devices_of, try_all_gpus
 from ..errors import CheckpointError
-from ..machine.disk import _as_json, _write
+from ..machine.disk import as_json, write_bytes
 from ..model import BERTClassifier, BERTModel
 from ..runtime import mx, np, report
 from ..settings import ModelSettings
@@ -77,7 +77,7 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         _check_fit(weights, rebuilt, 'the network to be saved')
     files = {
         'weights': ('safetensors', safetensors.numpy.save(weights)),
-        'vocab': ('json', _as_json(list(vocab.idx_to_token))),
+        'vocab': ('json', as_json(list(vocab.idx_to_token))),
     }
     manifest = {
         'format': _FORMAT,
@@ -94,13 +94,13 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         digest = hashlib.sha256(content).hexdigest()
         name = f'{part}-{digest[:12]}.{suffix}'
         manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
-    manifest = json.loads(_as_json(manifest))  # as a reader will see it, keys and tuples included
-    content = _as_json({**manifest, 'sha256': _digest(manifest)})
+    manifest = json.loads(as_json(manifest))  # as a reader will see it, keys and tuples included
+    content = as_json({**manifest, 'sha256': _digest(manifest)})
     try:
         for part, entry in manifest['files'].items():
-            _write(folder / entry['name'], files[part][1])
+            write_bytes(folder / entry['name'], files[part][1])
         _read_back(folder, content, weights)
-        _write(folder / 'manifest.json', content)
+        write_bytes(folder / 'manifest.json', content)
     except OSError as error:
         raise CheckpointError(
             'the model cannot be written',
