@@ -14,6 +14,7 @@ from .cluster.stopwatch import watch
 from .cluster.worker import join_cluster
 from .devices import try_all_gpus
 from .errors import SettingsError
+from .fast.blocks import unchanged
 from .fast.scoring import _lean_step
 from .metrics import Tally
 from .model import BERTModel, table_of_words
@@ -164,7 +165,7 @@ def _forward_backward(net, X, y, loss, vocab_size, devices, nsp_weight):
 def _is_plain(net, loss):
     """Whether the gradient of the loss is known in closed form and the network can skip what nobody reads."""
     return (
-        isinstance(net, BERTModel)
+        unchanged(net)
         and type(loss) is gluon.loss.SoftmaxCrossEntropyLoss
         and (loss._axis, loss._weight, loss._sparse_label, loss._from_logits) == (-1, None, True, False)
     )

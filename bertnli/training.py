@@ -19,7 +19,7 @@ from .cluster.stopwatch import watch
 from .cluster.worker import join_cluster
 from .devices import split_batch_multi_inputs
 from .errors import CheckpointError, NotFinite, SettingsError, _listed, check_finite
-from .fast.operators import _sum_of_squares
+from .fast.operators import sum_of_squares
 from .machine.signals import Stopped, _noted
 from .metrics import Tally
 from .runtime import gluon, mx, np
@@ -203,7 +203,7 @@ class Updater:
 
     def _excess(self, divisor, number, rate):
         """How many times too long the whole gradient is: 1 when it is not clipped."""
-        squares = _sum_of_squares([p.list_grad()[0] for p in self.parameters])
+        squares = sum_of_squares([p.list_grad()[0] for p in self.parameters])
         if self.settings.clip is None:
             self.seen = {'squares': squares}
             return 1.0

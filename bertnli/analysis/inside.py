@@ -13,8 +13,8 @@ import numpy as onp
 from ..devices import devices_of
 from ..errors import DataError, SettingsError
 from ..examples import get_tokens_and_segments, truncate_pair
+from ..fast.blocks import read_cls
 from ..fast.encoding import join_pairs
-from ..model import read_cls
 from ..prediction import pair_table, rows_of_table, sentence_words
 from ..runtime import autograd, np
 from ..text import LABELS, SentencePair

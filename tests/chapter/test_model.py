@@ -25,7 +25,7 @@ from small_models import (
 )
 
 from bertnli import BERTClassifier, BERTEncoder, BERTModel, SettingsError
-from bertnli.model import CLS
+from bertnli.fast.blocks import CLS
 from bertnli.runtime import autograd, d2l, init, mx, np, npx
 
 # vocab_size, num_hiddens, ffn_num_hiddens, num_heads, blocks, max_len; then B, T, P

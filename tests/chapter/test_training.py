@@ -8,7 +8,7 @@ from small_models import pairs, small_net
 
 from bertnli import BERTClassifier, BERTModel, BertNLIError, FinetuneSettings, SettingsError, cpu_devices
 from bertnli.errors import check_finite
-from bertnli.fast.operators import _sum_of_squares
+from bertnli.fast.operators import sum_of_squares
 from bertnli.runtime import autograd, d2l, gluon, mx, nn, np, npx
 from bertnli.training import Clock, Updater, check_steps, seed_step, trained_parameters
 
@@ -232,7 +232,7 @@ def test_the_squares_of_small_and_large_gradients_are_summed(shapes, value):
     arrays = [onp.random.default_rng(7).normal(size=shape).astype('float32') for shape in shapes]
     if value is not None:
         arrays[0][1] = value
-    found = _sum_of_squares([np.array(array) for array in arrays]).item()
+    found = sum_of_squares([np.array(array) for array in arrays]).item()
     expected = sum((array.astype('float64') ** 2).sum() for array in arrays)
     assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
