@@ -15,16 +15,12 @@ import math
 
 from .errors import SettingsError
 from .fast import blocks as fast
-from .fast.blocks import read_cls
 from .runtime import full_name, init, nn, np, npx, set_dropout
 from .settings import ModelSettings
 
 
 class MultiHeadAttention(nn.Block):
-    """Each position gathers what it needs from the others, H times at once (chapter section 11.5).
-
-    Queries `(B, K, C)`, keys and values `(B, T, C)`, `valid_lens` `(B,)` or None, to `(B, K, C)`.
-    """
+    """Queries `(B, K, C)` attend to keys and values `(B, T, C)`, H times at once (chapter section 11.5)."""
 
     def __init__(self, num_hiddens, num_heads, dropout):
         super().__init__()
@@ -112,8 +108,8 @@ class TransformerEncoderBlock(nn.Block):
 class BERTEncoder(nn.Block):
     """Token, segment and position embeddings, then `num_layers` Transformer blocks (chapter section 15.8).
 
-    `encoder(tokens, segments, valid_lens)` with `tokens` and `segments` `(B, T)` and `valid_lens` `(B,)`
-    (None: nothing is padding) returns `(B, T, C)`. Raises `SettingsError` for more than `max_len` tokens.
+    `tokens` and `segments` `(B, T)`, `valid_lens` `(B,)` (None: nothing is padding), to `(B, T, C)`. Raises
+    `SettingsError` for more than `max_len` tokens.
     """
 
     def __init__(
@@ -125,7 +121,6 @@ class BERTEncoder(nn.Block):
         num_layers=None,
         dropout=0.0,
         max_len=1000,
-        *,
         num_blks=None,
     ):
         super().__init__()
@@ -172,11 +167,9 @@ class MaskLM(nn.Block):
     def __init__(self, vocab_size, num_hiddens):
         super().__init__()
         self.mlp = nn.Sequential()
-        self.mlp.add(
-            nn.Dense(num_hiddens, flatten=False, activation='relu', in_units=num_hiddens),
-            nn.LayerNorm(in_channels=num_hiddens),
-            nn.Dense(vocab_size, flatten=False, in_units=num_hiddens),
-        )
+        self.mlp.add(nn.Dense(num_hiddens, flatten=False, activation='relu', in_units=num_hiddens))
+        self.mlp.add(nn.LayerNorm(in_channels=num_hiddens))
+        self.mlp.add(nn.Dense(vocab_size, flatten=False, in_units=num_hiddens))
 
     def forward(self, X, pred_positions):
         # Only the vectors at masked positions are scored, for each example at its own.
@@ -207,8 +200,7 @@ class BERTModel(nn.Block):
     shapes `(B, T, C)`, `(B, P, V)` or None, and `(B, 2)`. Newer editions call `num_layers` `num_blks`. Raises
     `SettingsError` if the heads do not divide the units.
 
-    >>> bert = BERTModel(vocab_size=9, num_hiddens=4, ffn_num_hiddens=6, num_heads=2, num_layers=2,
-    ...                  dropout=0)
+    >>> bert = BERTModel(9, num_hiddens=4, ffn_num_hiddens=6, num_heads=2, num_layers=2, dropout=0)
     >>> bert.initialize()
     >>> tokens, segments = np.zeros((3, 5), dtype='int32'), np.zeros((3, 5), dtype='int32')
     >>> [Y.shape for Y in bert(tokens, segments, np.array([5, 4, 3]), np.array([[1, 2]] * 3))]
@@ -224,7 +216,6 @@ class BERTModel(nn.Block):
         num_layers=None,
         dropout=0.0,
         max_len=1000,
-        *,
         num_blks=None,
     ):
         super().__init__()
@@ -275,13 +266,12 @@ class BERTClassifier(nn.Block):
         super().__init__()
         self.bert = check_bert(bert)
         self.classifier = nn.Sequential()
-        num_hiddens = bert.encoder.pos_embedding.shape[-1]
-        self.classifier.add(nn.Dense(256, activation='relu', in_units=num_hiddens))
+        self.classifier.add(nn.Dense(256, activation='relu', in_units=bert.encoder.pos_embedding.shape[-1]))
         self.classifier.add(nn.Dense(num_labels, in_units=256))
 
     def forward(self, inputs):
         # All that is known about a pair is gathered in its first vector.
-        return self.classifier(read_cls(self.bert.encoder, *inputs))  # (B, 3)
+        return self.classifier(fast.read_cls(self.bert.encoder, *inputs))  # (B, 3)
 
 
 def check_bert(bert):

@@ -1,10 +1,8 @@
-"""BERT's blocks, sooner: what the plain forms of model.py compute, value and gradient, with less work.
+"""BERT's encoder, sooner: the values and gradients of model.py's plain form (and its legend), with less work.
 
-Three things differ. Sequences are time-major, `(T, B, C)`, for that is the layout of the fast operators;
-queries, keys and values of all heads come from one product; and the last block computes queries, output and
-feed-forward only for the positions that somebody reads.
-
-Legend: as in model.py.
+Three things differ. Sequences are time-major, `(T, B, C)`, the layout of the fast operators; queries, keys
+and values of all heads come from one product; and the last block computes queries, output and feed-forward
+only for the positions that somebody reads.
 """
 
 from ..runtime import epsilon_of, is_only_weights, np, npx
@@ -22,19 +20,17 @@ def kinds(block):
 
 
 def unchanged(block):
-    """Whether a block of model.py has a fast form: none of its parts was subclassed, replaced or hooked.
-
-    For the fast form asks many parts for their weights without calling them.
-    """
+    """Whether a block of model.py may run in its fast form: no part was subclassed, replaced or hooked."""
     parts = []
     block.apply(parts.append)
     found = [type(part) for part in parts]
     own = found == getattr(block, 'kinds', None) and all(kind.__module__ in _OWN for kind in found)
+    # The fast form asks many parts for their weights, and does not call them.
     return own and all(map(is_only_weights, parts))
 
 
 def read(encoder, tokens, segments, valid_lens, positions=None):
-    """What an encoder says at `positions` `(B, K)`, or at `CLS`, `(K, B, C)`; of all (None) `(T, B, C)`."""
+    """The vectors at `positions` `(B, K)`, or at `CLS`, `(K, B, C)`, or at all (None), `(T, B, C)`."""
     if unchanged(encoder):
         return encode(encoder, tokens, segments, valid_lens, positions)
     return pick(encoder(tokens, segments, valid_lens).swapaxes(0, 1), positions)
@@ -46,7 +42,7 @@ def read_cls(encoder, tokens, segments, valid_lens):
 
 
 def encode(encoder, tokens, segments, valid_lens, positions=None):
-    """The vectors at `positions` `(B, K)`, `(K, B, C)`, or at all of them (None), `(T, B, C)`."""
+    """`read` by an `unchanged` encoder."""
     X = embed(encoder, tokens, segments)  # (T, B, C)
     *blocks, last = list(encoder.blks)
     for block in blocks:
@@ -104,17 +100,12 @@ def _project(X, heads, *layers):
 
 def add_norm(layer, X, Y):
     """`AddNorm` of arrays of any one shape `(..., C)`."""
-    return _normalize(layer.ln, layer.dropout(Y) + X)
+    return normalize(layer.ln, layer.dropout(Y) + X)
 
 
-def _normalize(norm, X):
+def normalize(norm, X):
+    """`nn.LayerNorm` of any shape `(..., C)`."""
     return operators.layer_norm(X, norm.gamma.data(X.ctx), norm.beta.data(X.ctx), epsilon_of(norm))
-
-
-def before_output(mlm, rows):
-    """What `mlm.output` scores, for vectors that were already picked: `(..., C)` to `(..., C)`."""
-    dense, norm, _ = mlm.mlp
-    return _normalize(norm, dense(rows))
 
 
 def predict(bert, tokens, segments, valid_lens, pred_positions, real):
@@ -128,4 +119,5 @@ def predict(bert, tokens, segments, valid_lens, pred_positions, real):
     rows = read(bert.encoder, tokens, segments, valid_lens, positions)  # (1 + P, B, C)
     masked = rows[1:].reshape(-1, rows.shape[-1])  # (P * B, C)
     picked = npx.embedding(real, masked, *masked.shape)  # (M, C)
-    return before_output(bert.mlm, picked), bert.nsp(bert.hidden(rows[0]))
+    dense, norm, _ = bert.mlm.mlp
+    return normalize(norm, dense(picked)), bert.nsp(bert.hidden(rows[0]))
