@@ -95,7 +95,7 @@ def take_rows(X, positions):
 def sum_of_squares(arrays):
     """The sum of the squares of all entries of all `arrays`, as an array of one element."""
     arrays = [array.as_nd_ndarray() for array in arrays]
-    # MXNet's own sum is good for many small arrays; of large ones, a product of vectors takes a tenth as long.
+    # MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth of that.
     small = [array for array in arrays if array.size < 1 << 17]
     sums = [mx.nd.multi_sum_sq(*small, num_arrays=len(small)).sum()] if small else []
     large = [array.reshape(-1) for array in arrays if array.size >= 1 << 17]
