@@ -58,6 +58,7 @@ class Report:
         """A report from label numbers `(n,)` and probabilities `(n, N)`; `SettingsError` on a misfit."""
         from sklearn import metrics  # lazy: takes a second
 
+        labels = tuple(labels)
         true, probabilities = numpy.asarray(true), numpy.asarray(probabilities, dtype=numpy.float64)
         _check_answers(true, probabilities, labels)
         true, predicted, numbers = true.astype(int), probabilities.argmax(axis=1), range(len(labels))
@@ -68,7 +69,7 @@ class Report:
         rows = zip(*(column.tolist() for column in figures))  # one for each label
         names = 'precision', 'recall', 'f1', 'support'
         return cls(
-            labels=tuple(labels),
+            labels=labels,
             n=len(true),
             accuracy=float((true == predicted).mean()),
             loss=float(losses.mean()),
@@ -101,10 +102,8 @@ class Report:
         return [Mistake(int(i), *pairs[i], *both, float(confidence[i])) for i, both in zip(wrong, names)]
 
     def _headline(self):
-        right = f'{(self.true == self.predicted).sum():,} of {self.n:,} right'
-        return (
-            f'accuracy {self.accuracy:.4f} ({right}), loss {self.loss:.4f}, calibration error {self.ece:.4f}'
-        )
+        share = f'{self.accuracy:.4f} ({(self.true == self.predicted).sum():,} of {self.n:,} right)'
+        return f'accuracy {share}, loss {self.loss:.4f}, calibration error {self.ece:.4f}'
 
     def _tables(self):
         """Two tables for people, each a list of rows of words; the first row holds the names of columns."""
@@ -148,7 +147,8 @@ def _check_answers(true, probabilities, labels):
         )
     unknown = sorted(set(true.tolist()) - set(range(len(labels))))
     if unknown:
-        raise SettingsError('invalid label', found=unknown, allowed=f'0 to {len(labels) - 1}')
+        allowed = f'0 to {len(labels) - 1}: {", ".join(labels)}'
+        raise SettingsError('invalid label', found=unknown, allowed=allowed)
     sums = probabilities.sum(axis=1)
     # Written so that NaN is refused as well.
     if not (abs(sums - 1) < 1e-2).all() or probabilities.min() < 0:
@@ -190,8 +190,8 @@ def evaluate(net, data_iter, devices=None, progress=False):
     """A `Report` of `net` on `data_iter`, in the order of the data set, whatever the batches are.
 
     `data_iter` yields `((tokens, segments, valid_lens), labels)`: a `Batches`, or a `DataLoader` that does
-    not shuffle; `devices` hold the network (None: all that do). Raises `SettingsError` for an iterator without
-    batches, or answers that do not fit the labels.
+    not shuffle; `devices` hold the network (None: all that do). Raises `SettingsError` for an iterator
+    without batches, or answers that do not fit the labels.
     """
     devices = devices or devices_of(net)
     # Batches of similar length come in another order than the data, and say in which.
@@ -221,11 +221,11 @@ def _with_bar(data_iter, progress):
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
-    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`, so
-    set that to compare two networks on the same ones. `mlm_accuracy` is the share of the masked words that
-    are guessed first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs.
-    Of two vocabularies the smaller has it easier: `among` are the numbers of the words that count, such as
-    those that both know. Raises `SettingsError` for an iterator without batches.
+    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`: set
+    it to compare networks on the same ones. `mlm_accuracy` is the share of the masked words that are guessed
+    first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs. The smaller
+    vocabulary has it easier: `among` are the numbers of the words that count, such as those that both know.
+    Raises `SettingsError` for an iterator without batches.
     """
     devices, tally = devices_of(net), Tally()
     with autograd.pause(train_mode=False):
