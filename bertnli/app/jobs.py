@@ -227,6 +227,7 @@ def pretrain(
         progress=progress,
         keep=keep,
         start=start,
+        team=join_cluster(),
     )
     metrics = {
         'mlm_loss': result.mlm_loss,
@@ -326,6 +327,7 @@ def finetune(
         progress=progress,
         keep=keep,
         start=start,
+        team=join_cluster(),
     )
     metrics = {
         'dev_accuracy': result.dev_accuracy,
