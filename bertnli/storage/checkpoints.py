@@ -22,7 +22,7 @@ from ..devices import devices_of, try_all_gpus
 from ..errors import CheckpointError
 from ..machine.disk import as_json, write_bytes
 from ..model import BERTClassifier, BERTModel
-from ..runtime import mx, np, report
+from ..runtime import mx, np, parameters_by_path, report
 from ..settings import ModelSettings
 from ..text import LABELS
 from ..tokens import Vocab
@@ -129,7 +129,7 @@ def _refused(net, problem, found):
 
 
 def _check_parts(net, rebuilt):
-    found, expected = (set(one._collect_params_with_prefix()) for one in (net, rebuilt))
+    found, expected = (set(parameters_by_path(one)) for one in (net, rebuilt))
     if found != expected:
         raise _refused(net, 'this class cannot be loaded again', found=sorted(found ^ expected)[:5])
 
@@ -180,7 +180,7 @@ def _read_back(folder, manifest, weights):
 def _weights_of(net):
     """All parameters as NumPy arrays, by the names under which they are saved."""
     try:
-        return {name: p.list_data()[0].asnumpy() for name, p in net._collect_params_with_prefix().items()}
+        return {name: p.list_data()[0].asnumpy() for name, p in parameters_by_path(net).items()}
     except RuntimeError as error:
         raise CheckpointError(
             'the network has no weights yet',
@@ -340,13 +340,13 @@ def _set_weights(net, weights, devices, where):
     """Put arrays into the network's parameters, if they fit."""
     _check_fit(weights, net, where)
     net.initialize(mx.init.Zero(), ctx=devices)
-    for name, parameter in net._collect_params_with_prefix().items():
+    for name, parameter in parameters_by_path(net).items():
         parameter.set_data(np.array(weights[name].astype('float32')))
 
 
 def _check_fit(weights, net, where):
     """Names and shapes must be the network's, and all numbers finite."""
-    shapes = {name: parameter.shape for name, parameter in net._collect_params_with_prefix().items()}
+    shapes = {name: parameter.shape for name, parameter in parameters_by_path(net).items()}
     wrong = sorted(name for name in {*shapes, *weights} if _shape(weights, name) != shapes.get(name))
     wrong += [name for name, array in weights.items() if not onp.isfinite(array).all()]
     if wrong:
