@@ -118,7 +118,7 @@ def test_something_else_than_a_sentence_is_refused(sentence):
 
 
 def test_a_vocabulary_without_special_words_is_refused():
-    with pytest.raises(DataError, match='special words'):
+    with pytest.raises(DataError, match='special tokens'):
         predict_snli(NET, Vocab(WORDS), 'a dog', 'a man')
 
 
