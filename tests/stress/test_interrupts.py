@@ -77,7 +77,7 @@ def test_ctrl_c_at_random_moments_ends_a_training_with_130_and_no_traceback(coun
 UNLUCKY = """
 command._GRACE = 2
 import bertnli.app.cli
-@bertnli.cli.main.command()
+@bertnli.app.cli.main.command()
 def unlucky():
     moment()
 def hit():
