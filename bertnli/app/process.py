@@ -15,7 +15,7 @@ _CODE = 128 + signal.SIGINT
 
 
 class _Interrupt:
-    """The handler of Ctrl-C: the first raises `KeyboardInterrupt`; a second, or the end of `_GRACE`, exits."""
+    """The handler of Ctrl-C: the first one raises `KeyboardInterrupt`; a second, or an alarm, exits."""
 
     came = False
 
