@@ -272,11 +272,7 @@ def data(ctx, data, out, limit):
 @_options('data')
 @click.pass_obj
 def fetch(before, data):
-    """Download and unpack both corpora into the cache, or unpack the archives of --data DIR.
-
-    \b
-    Example:   bertnli data fetch
-    """
+    """Download and unpack both corpora into the cache, or unpack the archives of --data DIR."""
     for corpus in library.REGISTRY:
         folder = library.download_extract(corpus, data_dir=data or before or 'download')
         click.echo(f'{corpus}: {folder}')
@@ -286,11 +282,7 @@ def fetch(before, data):
 @_options('data')
 @click.pass_obj
 def verify(before, data):
-    """Compute the checksums of both corpora, and compare them with the published ones.
-
-    \b
-    Example:   bertnli data verify --data download
-    """
+    """Compute the checksums of both corpora, and compare them with the published ones."""
     for corpus in library.REGISTRY:
         click.echo(f'{corpus}:')
         for path, sha256, official in library.corpora.files.verify(corpus, data or before):
@@ -301,11 +293,7 @@ def verify(before, data):
 @_options('data')
 @click.pass_obj
 def where(before, data):
-    """Show where both corpora come from, and the checksums of their archives.
-
-    \b
-    Example:   bertnli data where --data DIR
-    """
+    """Show where both corpora come from, and the checksums of their archives."""
     for corpus in library.REGISTRY:
         place = library.corpora.files.where(corpus, data or before)
         click.echo(f'{corpus}: {place.path} ({place.kind})')

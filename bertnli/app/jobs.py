@@ -60,11 +60,6 @@ class Job:
     resume: bool = False  # continue a run that was interrupted; do not repeat one that has finished
     half: bool = False  # save the weights in 16 bits
 
-    @property
-    def hooks(self):
-        """How a training tells its progress: keywords of `train_bert` and `train_nli`."""
-        return {'on_log': self.on_log, 'progress': self.progress}
-
 
 def preset(name):
     """The preset of a name; `SettingsError` lists the names there are.
@@ -150,8 +145,9 @@ def _checksum(*parts):
 
 
 def _begin(out, run, job):
-    """`(keep, start, ended)`: a keeper, a state to resume from, the model of a finished run; or None."""
-    keep, cluster = Keeper(Path(out, 'training'), run), join_cluster()
+    """`(hooks, ended)`: keywords of `train_bert` and `train_nli`, and the model of a finished run or None."""
+    cluster = join_cluster()
+    hooks = {'on_log': job.on_log, 'progress': job.progress, 'keep': Keeper(Path(out, 'training'), run)}
     if job.resume and not cluster.exact:
         raise SettingsError(
             'a dist_async training cannot be resumed',
@@ -160,16 +156,16 @@ def _begin(out, run, job):
             remedy='start over: the servers of dist_async keep no state',
         )
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
-    start, ended = _look_for_state(keep, out, job) if cluster.first and job.resume else (None, None)
-    if cluster.count == 1 or not cluster.exact:
-        return keep, start, ended
-    content = cluster.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
-    if content == b'ended' and not cluster.first:
-        cluster.leave()
-        raise SystemExit  # nothing is left to do
-    if content not in (b'', b'ended'):
-        start = state_from_bytes(content)[-1]
-    return keep, start, ended
+    look = job.resume and cluster.first
+    start, ended = _look_for_state(hooks['keep'], out, job) if look else (None, None)
+    if cluster.count > 1 and cluster.exact:
+        content = cluster.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
+        if content == b'ended' and not cluster.first:
+            cluster.leave()
+            raise SystemExit  # nothing is left to do
+        if content not in (b'', b'ended'):
+            start = state_from_bytes(content)[-1]
+    return {**hooks, 'start': start}, ended
 
 
 def _look_for_state(keep, out, job):
@@ -219,22 +215,16 @@ def pretrain(out, job):
     train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
     bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
-    keep, start, ended = _begin(out, run, job)
+    hooks, ended = _begin(out, run, job)
     if ended:
         return ended.net, ended.vocab, _metrics_of(ended)
-    if settings.count_first and not start:
+    if settings.count_first and not hooks['start']:
         begin_with_vectors(bert, *dataset.sentences, seed=settings.seed)
-    loss, state = gluon.loss.SoftmaxCELoss(), {'keep': keep, 'start': start}
-    result = train_bert(train_iter, bert, loss, len(vocab), devices, settings=settings, **job.hooks, **state)
-    metrics = {
-        'mlm_loss': result.mlm_loss,
-        'nsp_loss': result.nsp_loss,
-        'pairs_per_second': result.pairs_per_second,
-        'pretrain_seconds': result.seconds,
-        'pretrain_steps': settings.num_steps,
-        'vocabulary': len(vocab),
-    }
-    _finish(out, job, keep, bert, vocab, result, metrics)
+    loss = gluon.loss.SoftmaxCELoss()
+    result = train_bert(train_iter, bert, loss, len(vocab), devices, settings=settings, **hooks)
+    metrics = {name: getattr(result, name) for name in ('mlm_loss', 'nsp_loss', 'pairs_per_second')}
+    metrics.update(pretrain_seconds=result.seconds, pretrain_steps=settings.num_steps, vocabulary=len(vocab))
+    _finish(out, job, hooks['keep'], bert, vocab, result, metrics)
     return bert, vocab, metrics
 
 
@@ -276,15 +266,9 @@ def finetune(out, bert, vocab, job):
     if bert is None:
         vocab = _words_of_pairs(job.data, job.preset.pretrain.min_freq, job.limit)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
+    options = {'word_dropout': settings.word_dropout, 'seed': settings.seed, 'progress': job.progress}
     loaded = load_data_snli(
-        settings.batch_size,
-        settings.max_len,
-        vocab,
-        data_dir=job.data,
-        limit=job.limit,
-        word_dropout=settings.word_dropout,
-        seed=settings.seed,
-        progress=job.progress,
+        settings.batch_size, settings.max_len, vocab, data_dir=job.data, limit=job.limit, **options
     )
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
@@ -295,22 +279,14 @@ def finetune(out, bert, vocab, job):
     net.classifier.initialize(init.Xavier(), ctx=devices)
     splits = {'train': loaded.train_iter.dataset, 'dev': loaded.dev_iter.dataset}
     splits = {name: (split, split.label_ids) for name, split in splits.items()}
-    keep, start, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
+    hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
     if ended:
         return ended.net, _metrics_of(ended)
-    result = train_nli(
-        net, loaded.train_iter, loaded.dev_iter, settings, devices, **job.hooks, keep=keep, start=start
-    )
-    metrics = {
-        'dev_accuracy': result.dev_accuracy,
-        'best_epoch': result.best_epoch,
-        'train_accuracy': result.train_accuracy,
-        'train_loss': result.train_loss,
-        'examples_per_second': result.examples_per_second,
-        'finetune_seconds': result.seconds,
-        'train_pairs': len(loaded.train_iter.dataset),
-    }
-    _finish(out, job, keep, net, vocab, result, metrics)
+    result = train_nli(net, loaded.train_iter, loaded.dev_iter, settings, devices, **hooks)
+    names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
+    metrics = {name: getattr(result, name) for name in names}
+    metrics.update(finetune_seconds=result.seconds, train_pairs=len(loaded.train_iter.dataset))
+    _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
 
 
@@ -336,13 +312,8 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
         numbers = judged.as_dict()
     else:
         judged = numbers = judge_pretraining(loaded.net, loaded.vocab, split, data, progress=progress)
-    metrics = {
-        'split': split,
-        **numbers,
-        'model': str(folder),
-        'seconds': time.perf_counter() - start,
-        **_setting(devices, None, data),
-    }
+    metrics = {'split': split, **numbers, 'model': str(folder), 'seconds': time.perf_counter() - start}
+    metrics.update(_setting(devices, None, data))
     if out:
         write_json(Path(out, 'metrics.json'), metrics)
         if loaded.kind == 'nli':

@@ -100,6 +100,11 @@ MOMENTS = {
  try: hit()
  finally: raise bertnli.SettingsError('another matter')""",
     'in the middle of an import': 'def moment():\n import broken',
+    # As NumPy's does while it is imported: C's PyErr_Print is this call.
+    'where a C extension prints it': """def moment():
+ try: hit()
+ except BaseException: sys.excepthook(*sys.exc_info())
+ raise ImportError('another matter')""",
     'in a loop': 'def moment():\n while True: hit()',
     'before an exit that hangs': """import atexit
 atexit.register(time.sleep, 600)
