@@ -170,17 +170,16 @@ def _begin(out, run, job):
 
 def _look_for_state(keep, out, job):
     """`(start, ended)` of what an earlier run has left."""
-    start = keep.load()
+    start, ended = keep.load(), None
     if start:
         print(f'resuming after step {keep.last}')
     elif Path(out, 'manifest.json').exists():
         ended = load_checkpoint(out, job.devices, kind=_KINDS[keep.run['job']])
         check_same_run(ended.notes.get('run', {}), keep.run, out)
         print(f'this run has already finished; its model is in {out}')
-        return None, ended
     else:
         print(f'no saved state in {keep.folder}: starting from the beginning')
-    return start, None
+    return start, ended
 
 
 def _finish(out, job, keep, net, vocab, result, metrics):
@@ -189,8 +188,8 @@ def _finish(out, job, keep, net, vocab, result, metrics):
         return
     settings = getattr(job.preset, keep.run['job'])
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
-    run = {'run': keep.run}
-    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes={**notes, **run}, half=job.half)
+    whole = {**notes, 'run': keep.run}
+    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=whole, half=job.half)
     notes.update(_setting(job.devices, settings.seed, job.data), history=result.history)
     write_json(Path(out, 'metrics.json'), notes)
     save(plot_history(result.history), Path(out, 'curves.png'))

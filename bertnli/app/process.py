@@ -29,11 +29,6 @@ class _Interrupt:
             signal.signal(signal.SIGALRM, self)
             signal.signal(signal.SIGINT, self)
 
-    def uninstall(self):
-        """From here on Ctrl-C ends the process at once: nobody could catch an exception any more."""
-        if signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     def __call__(self, *_):
         if self.came:
             _end()
@@ -66,7 +61,8 @@ def run():
     except BaseException:
         if not interrupt.came:
             raise
-    interrupt.uninstall()
+    if signal.getsignal(signal.SIGINT) is interrupt:  # from here on nobody could catch its exception
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if code in (_CODE, 128 + signal.SIGTERM):
         # Whoever said stop does not want to wait for MXNet's own exit.
         end_at_once(code)
