@@ -1,8 +1,7 @@
 """The command `bertnli`: it reads arguments, calls one job, and prints; it computes nothing itself.
 
 A mistake of the reader's is told in a few lines without a traceback, and the exit code is 2; after Ctrl-C it
-is 130, after SIGTERM 143, as the shell has it. Results go to standard output, progress and complaints to
-standard error.
+is 130, after SIGTERM 143, as in a shell. Results go to standard output, all else to standard error.
 """
 
 import contextlib
@@ -23,12 +22,12 @@ import bertnli as library
 
 from ..errors import BertNLIError, SettingsError
 
-# What a comparison with the published checksum says; an own archive may well be another one.
+# Whether an archive has the published checksum; a reader's own need not.
 _ORIGIN = {True: 'as published', False: 'not as published', None: ''}
 
 
 class _Commands(click.Group):
-    """A group whose commands tell a `BertNLIError` and Ctrl-C in words."""
+    """A group whose commands report a `BertNLIError` and Ctrl-C in words."""
 
     def invoke(self, ctx):
         try:
@@ -36,43 +35,43 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except BertNLIError as error:
             click.echo(f'bertnli: {error}', err=True)
-            _exit(ctx, 2)
+            code = 2
         except KeyboardInterrupt as error:
-            self._tell_interrupt(ctx, error)
-            _exit(ctx, 128 + getattr(error, 'signal', signal.SIGINT))
+            self._report_interrupt(ctx, error)
+            code = 128 + getattr(error, 'signal', signal.SIGINT)
         except Exception:
             if not _in_cluster():
                 raise
             traceback.print_exc()
-            _exit(ctx, 1)
+            code = 1
+        if _in_cluster():  # at once: MXNet would wait for workers that wait for us
+            end_at_once(code)
+        ctx.exit(code)
 
-    def _tell_interrupt(self, ctx, error):
-        kept = getattr(error, 'last', None) is not None
-        if not kept or 'resume' not in {
-            option.name for option in self.commands[ctx.invoked_subcommand].params
-        }:
+    def _report_interrupt(self, ctx, error):
+        saved = getattr(error, 'last', None) is not None
+        if not saved or all(
+            option.name != 'resume' for option in self.commands[ctx.invoked_subcommand].params
+        ):
             click.echo('\nbertnli: interrupted', err=True)
             return
         click.echo(f'\nbertnli: {error}', err=True)
-        if _in_cluster():  # the command to go on with is the launcher's
-            return
-        words = [word for word in sys.argv[1:] if word != '--resume']
-        click.echo(f'bertnli: go on with: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
+        if not _in_cluster():  # there it is the launcher that resumes
+            words = [word for word in sys.argv[1:] if word != '--resume']
+            click.echo(f'bertnli: to resume: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
 
 
 def _in_cluster():
     return os.environ.get('DMLC_ROLE') == 'worker'
 
 
-def _exit(ctx, code):
-    """End with an exit code; in a cluster at once, for MXNet would wait for workers that wait for us."""
-    if _in_cluster():
-        end_at_once(code)
-    ctx.exit(code)
+def _speaks():
+    """Whether this process prints: of a cluster, only the first worker."""
+    return library.cluster.worker.join_cluster().first
 
 
 def end_at_once(code):
-    """End this process, and do not clean up."""
+    """End this process without cleaning up."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more
             stream.flush()
@@ -81,69 +80,67 @@ def end_at_once(code):
 
 @contextlib.contextmanager
 def _together():
-    """Inside, only the first worker of a cluster speaks, and at the end all wait for each other."""
+    """Inside, only the first worker of a cluster prints, and at the end all wait for each other."""
     if not _in_cluster():
         yield
         return
-    with contextlib.ExitStack() as stack:
-        if not _speaks():
-            silence = stack.enter_context(open(os.devnull, 'w'))
-            stack.enter_context(contextlib.redirect_stdout(silence))
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(sys.stdout if _speaks() else nowhere):
         yield
     library.cluster.worker.join_cluster().leave()
     end_at_once(0)
 
 
-def _speaks():
-    return library.cluster.worker.join_cluster().first
+_SHARED = {
+    'data': {'metavar': 'DIR', 'help': 'Folder with the archives, or "download".  [default: the sample]'},
+    'out': {'metavar': 'DIR', 'help': 'Folder for the results.  [default: runs/COMMAND]'},
+    'seed': {'type': int, 'help': 'Random seed.'},
+    'devices': {'metavar': 'WHICH', 'help': 'gpu, gpu:0,1, cpu or cpu:2.'},
+    'limit': {
+        'metavar': 'N',
+        'type': click.IntRange(min=1),
+        'help': 'Use only the first N pairs of a split.',
+    },
+    'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned or demo.'},
+    'steps': {'type': int, 'help': 'Pretraining steps.'},
+    'epochs': {'type': int, 'help': 'Fine-tuning epochs.'},
+    'batch-size': {'type': int, 'help': 'Examples per step, over all devices.'},
+    'accumulate': {'metavar': 'N', 'type': int, 'help': 'Split each batch into N parts, to save memory.'},
+    'resume': {'is_flag': True, 'help': 'Continue a run that was interrupted or killed.'},
+    'half': {'is_flag': True, 'help': 'Save the weights in 16 bits.'},
+    'quiet': {'is_flag': True, 'help': 'No progress bars.'},
+    'model': {'metavar': 'DIR|NAME', 'default': 'bert-nli-small', 'help': 'A fine-tuned model.'},
+    'json': {'metavar': 'FILE', 'help': 'Save the numbers.'},
+    'picture': {'metavar': 'FILE', 'help': 'Save a figure (PNG).'},
+    'rounds': {'default': 3, 'help': 'Repetitions of each measurement.'},
+    'workers': {'default': 2, 'help': 'Processes that train.'},
+    'servers': {'default': 1, 'help': 'Processes that sum the gradients.'},
+}
 
 
-def _options(*names):
-    """The options that commands share, by name, in the order given."""
-    known = {
-        'data': click.option(
-            '--data', metavar='DIR', help='Folder with the archives, or download.  [default: the sample]'
-        ),
-        'out': click.option('--out', metavar='DIR', help='Folder for the results.  [default: runs/COMMAND]'),
-        'seed': click.option('--seed', type=int, help='Every random choice follows from it.'),
-        'devices': click.option('--devices', metavar='WHICH', help='gpu, gpu:0,1, cpu or cpu:2.'),
-        'limit': click.option(
-            '--limit', type=click.IntRange(min=1), help='Use only that many pairs (of a split).'
-        ),
-        'preset': click.option('--preset', metavar='NAME', help='A row of the table of settings.'),
-        'steps': click.option('--steps', type=int, help='Pretraining steps.'),
-        'epochs': click.option('--epochs', type=int, help='Fine-tuning epochs.'),
-        'batch': click.option('--batch-size', type=int, help='Examples a step, over all devices.'),
-        'accumulate': click.option(
-            '--accumulate', type=int, help='Parts of a batch, one after another: less memory, the same steps.'
-        ),
-        'resume': click.option(
-            '--resume', is_flag=True, help='Go on where the same training was interrupted or killed.'
-        ),
-        'half': click.option('--half', is_flag=True, help='Save the weights in 16 bits.'),
-        'quiet': click.option('--quiet', is_flag=True, help='No progress bars.'),
-    }
-    return lambda command: functools.reduce(lambda f, name: known[name](f), reversed(names), command)
+def _options(names):
+    """Options that commands share, by name, in the order given."""
+    options = [click.option(f'--{name}', **_SHARED[name]) for name in reversed(names.split())]
+    return lambda command: functools.reduce(lambda f, option: option(f), options, command)
 
 
-def _chosen(preset, *, seed=None, steps=None, epochs=None, batch_size=None, accumulate=None):
-    """A preset with what the command line changes."""
-    row, changed = library.app.jobs.preset(preset), library.settings.changed
-    common = {'seed': seed, 'batch_size': batch_size, 'accumulate': accumulate}
-    return dataclasses.replace(
+def _job(default, options):
+    """The `Job` that the options of a training describe: a preset, and what they change."""
+    jobs, changed = library.app.jobs, library.settings.changed
+    row = jobs.preset(options.pop('preset') or default)
+    common = {name: options.pop(name, None) for name in ('seed', 'batch_size', 'accumulate')}
+    row = dataclasses.replace(
         row,
-        pretrain=changed(row.pretrain, num_steps=steps, **common),
-        finetune=changed(row.finetune, num_epochs=epochs, **common),
+        pretrain=changed(row.pretrain, num_steps=options.pop('steps', None), **common),
+        finetune=changed(row.finetune, num_epochs=options.pop('epochs', None), **common),
     )
+    devices, quiet = jobs.parse_devices(options.pop('devices')), options.pop('quiet')
+    return jobs.Job(row, devices=devices, progress=_speaks() and not quiet, **options)
 
 
-def _devices(text):
-    return library.app.jobs.parse_devices(text)
+_SETTINGS = {'help_option_names': ['-h', '--help'], 'max_content_width': 100, 'show_default': True}
 
 
-@click.group(
-    cls=_Commands, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100}
-)
+@click.group(cls=_Commands, context_settings=_SETTINGS)
 @click.version_option(package_name='bertnli')
 def main():
     """Natural language inference by fine-tuning BERT, on MXNet.
@@ -154,126 +151,73 @@ def main():
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'epochs', 'batch', 'quiet')
-def demo(data, out, seed, devices, limit, preset, steps, epochs, batch_size, quiet):
-    """Pretrain, fine-tune and judge a small BERT, and ask it five questions.
+@_options('data out seed devices limit preset steps epochs batch-size quiet')
+def demo(out, **options):
+    """Pretrain, fine-tune and evaluate a small BERT. It is also asked five questions.
 
     \b
     Example:   bertnli demo
                bertnli demo --data DIR --limit 20000
     """
-    chosen = _chosen(preset or 'demo', seed=seed, steps=steps, epochs=epochs, batch_size=batch_size)
-    library.app.jobs.demo(
-        out or 'runs/demo',
-        data=data,
-        chosen=chosen,
-        devices=_devices(devices),
-        limit=limit,
-        progress=not quiet,
-        say=click.echo,
-    )
+    library.app.jobs.demo(out or 'runs/demo', _job('demo', options), click.echo)
 
 
 @main.command()
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'steps', 'batch', 'accumulate')
-@_options('resume', 'half', 'quiet')
-def pretrain(data, out, seed, devices, limit, preset, steps, batch_size, accumulate, resume, half, quiet):
-    """Pretrain a BERT on WikiText-2: masked words and next sentences.
+@_options('data out seed devices limit preset steps batch-size accumulate resume half quiet')
+def pretrain(out, **options):
+    """Pretrain a BERT on WikiText-2. Masked words and next sentences are predicted.
 
     \b
     Example:   bertnli pretrain --preset chapter --data DIR --out runs/bert
     """
-    chosen = _chosen(
-        preset or 'chapter', seed=seed, steps=steps, batch_size=batch_size, accumulate=accumulate
-    )
     out = out or 'runs/pretrain'
-    library.app.jobs.pretrain(
-        out,
-        data=data,
-        chosen=chosen,
-        devices=_devices(devices),
-        limit=limit,
-        progress=_speaks() and not quiet,
-        resume=resume,
-        half=half,
-    )
+    library.app.jobs.pretrain(out, _job('chapter', options))
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
 
 @main.command()
 @click.option(
-    '--bert',
-    default='bert-wikitext2',
-    show_default=True,
-    metavar='DIR|NAME|none',
-    help='A pretrained model, or none to start without.',
+    '--bert', metavar='DIR|NAME|none', default='bert-wikitext2', help='A pretrained model, or none.'
 )
-@_options('data', 'out', 'seed', 'devices', 'limit', 'preset', 'epochs', 'batch', 'accumulate')
-@_options('resume', 'half', 'quiet')
-def finetune(
-    bert, data, out, seed, devices, limit, preset, epochs, batch_size, accumulate, resume, half, quiet
-):
-    """Fine-tune a pretrained BERT on SNLI and keep the epoch that is best on dev.
+@_options('data out seed devices limit preset epochs batch-size accumulate resume half quiet')
+def finetune(bert, out, **options):
+    """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 
     \b
     Example:   bertnli finetune --bert runs/pretrain --data DIR
     """
-    chosen = _chosen(
-        preset or 'chapter', seed=seed, epochs=epochs, batch_size=batch_size, accumulate=accumulate
-    )
-    out, devices = out or 'runs/finetune', _devices(devices)
-    start, vocab = library.app.jobs.pretrained(bert, devices)
-    _, metrics = library.app.jobs.finetune(
-        out,
-        start,
-        vocab,
-        data=data,
-        chosen=chosen,
-        devices=devices,
-        limit=limit,
-        progress=_speaks() and not quiet,
-        resume=resume,
-        half=half,
-    )
+    job, out = _job('chapter', options), out or 'runs/finetune'
+    bert, vocab = library.app.jobs.pretrained(bert, job.devices)
+    _, metrics = library.app.jobs.finetune(out, bert, vocab, job)
     click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}; the model is in {out}')
 
 
 @main.command()
-@click.option(
-    '--model', default='bert-nli-small', show_default=True, metavar='DIR|NAME', help='A fine-tuned model.'
-)
-@click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev', show_default=True)
+@_options('model')
+@click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev')
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
-@_options('data', 'devices', 'limit', 'out', 'quiet')
-def evaluate(model, split, as_json, data, devices, limit, out, quiet):
-    """Judge a fine-tuned model: accuracy, per class, confusion, calibration; or a pretrained one's guesses.
+@_options('data devices limit out quiet')
+def evaluate(model, split, as_json, devices, quiet, **options):
+    """Evaluate a model. Accuracy, per class, confusion, calibration; or the guesses of a pretrained one.
 
     \b
     Example:   bertnli evaluate --model runs/demo/nli --split test --json
     """
-    judged, metrics = library.app.jobs.evaluate_folder(
-        model,
-        split,
-        out=out,
-        data=data,
-        devices=_devices(devices),
-        limit=limit,
-        progress=not (quiet or as_json),
-    )
-    if isinstance(judged, dict):  # of a pretrained model
-        judged = '\n'.join(f'{name:13} {value:.6g}' for name, value in judged.items())
-    click.echo(json.dumps(metrics) if as_json else str(judged))
+    options.update(devices=library.parse_devices(devices), progress=not (quiet or as_json))
+    report, metrics = library.app.jobs.evaluate_folder(model, split, **options)
+    if isinstance(report, dict):  # of a pretrained model
+        report = '\n'.join(f'{name:13} {value:.6g}' for name, value in report.items())
+    click.echo(json.dumps(metrics) if as_json else str(report))
 
 
 @main.command()
 @click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
-@click.option('--file', 'path', metavar='FILE', help='Pairs, one a line, tab between; - is standard input.')
 @click.option(
-    '--model', default='bert-nli-small', show_default=True, metavar='DIR|NAME', help='A fine-tuned model.'
+    '--file', 'path', metavar='FILE', help='Tab-separated pairs, one per line; - is standard input.'
 )
-@_options('devices', 'quiet')
+@_options('model devices quiet')
 def predict(sentences, path, model, devices, quiet):
-    """Does the hypothesis follow from the premise? With --file, one tab-separated line a pair.
+    """Predict whether the hypothesis follows. Reads two sentences, or a file of pairs.
 
     \b
     Example:   bertnli predict "A dog runs in a park." "An animal is outdoors."
@@ -281,33 +225,32 @@ def predict(sentences, path, model, devices, quiet):
     """
     if bool(path) == bool(sentences) or (sentences and len(sentences) != 2):
         raise SettingsError(
-            'these are not two sentences' if sentences else 'nothing to predict',
+            'expected two sentences' if sentences else 'nothing to predict',
             where='bertnli predict',
             found=[*sentences, *(['--file', path] if path else [])],
             allowed='a premise and a hypothesis, each in quotes, or --file FILE',
             remedy='see bertnli predict --help',
         )
     pairs = library.read_pairs(path) if path else iter([library.SentencePair(*sentences)])
-    # The first pair is read before the model is loaded: a wrong path is told at once.
+    # The first pair is read before the model is loaded: a wrong path is reported at once.
     pairs = itertools.chain(list(itertools.islice(pairs, 1)), pairs)
-    loaded = library.load_checkpoint(model, _devices(devices), kind='nli')
+    loaded = library.load_checkpoint(model, library.parse_devices(devices), kind='nli')
     # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
     asked, printed = itertools.tee(pairs)
     predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, max_len=loaded.max_len)
     if not path:
         click.echo(next(predictions))
         return
-    bar = tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet)
-    for prediction, pair in bar:
+    for prediction, pair in tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet):
         numbers = [f'{p:.6f}' for p in prediction.probabilities]
         click.echo('\t'.join([prediction.label, *numbers, pair.premise, pair.hypothesis]))
 
 
 @main.group(invoke_without_command=True)
-@_options('data', 'out', 'limit')
+@_options('data out limit')
 @click.pass_context
 def data(ctx, data, out, limit):
-    """Statistics of both corpora: counts, lengths, labels, skipped rows and why.
+    """Show statistics of both corpora. Counts, lengths, labels, skipped rows and why.
 
     \b
     Example:   bertnli data --data DIR
@@ -329,11 +272,7 @@ def data(ctx, data, out, limit):
 @_options('data')
 @click.pass_obj
 def fetch(before, data):
-    """Download and unpack both corpora into the cache, or unpack the archives of --data DIR.
-
-    \b
-    Example:   bertnli data fetch
-    """
+    """Download and unpack both corpora into the cache, or unpack the archives of --data DIR."""
     for corpus in library.REGISTRY:
         folder = library.download_extract(corpus, data_dir=data or before or 'download')
         click.echo(f'{corpus}: {folder}')
@@ -343,11 +282,7 @@ def fetch(before, data):
 @_options('data')
 @click.pass_obj
 def verify(before, data):
-    """Read every byte of both corpora: their checksums, and whether they are the published ones.
-
-    \b
-    Example:   bertnli data verify --data download
-    """
+    """Compute the checksums of both corpora, and compare them with the published ones."""
     for corpus in library.REGISTRY:
         click.echo(f'{corpus}:')
         for path, sha256, official in library.corpora.files.verify(corpus, data or before):
@@ -358,11 +293,7 @@ def verify(before, data):
 @_options('data')
 @click.pass_obj
 def where(before, data):
-    """Where both corpora come from, and the checksums of their archives.
-
-    \b
-    Example:   bertnli data where --data DIR
-    """
+    """Show where both corpora come from, and the checksums of their archives."""
     for corpus in library.REGISTRY:
         place = library.corpora.files.where(corpus, data or before)
         click.echo(f'{corpus}: {place.path} ({place.kind})')
@@ -371,149 +302,116 @@ def where(before, data):
 
 
 @main.command()
-@click.option('--workers', type=int, default=2, show_default=True, help='Processes that train.')
-@click.option('--servers', type=int, default=1, show_default=True, help='Processes that add up gradients.')
+@_options('workers servers')
 @click.option('--hosts', metavar='FILE', help='Lines "user@host workers", reached by ssh.  [default: here]')
-@click.option('--port', type=click.IntRange(1, 65535), help='Of the scheduler, on the first host.')
+@click.option('--port', type=click.IntRange(1, 65535), help='Port of the scheduler, on the first host.')
+@click.option('--kvstore', type=click.Choice(['dist_sync', 'dist_async']), default='dist_sync')
+@click.option('--restarts', default=0, help='How often to resume a failed job.')
 @click.option(
-    '--kvstore', type=click.Choice(['dist_sync', 'dist_async']), default='dist_sync', show_default=True
+    '--print', 'manager', type=click.Choice(['slurm', 'mpi', 'kubernetes']), help='Print a job script.'
 )
-@click.option('--restarts', type=int, default=0, show_default=True, help='How often a failed job is resumed.')
-@click.option(
-    '--print', 'manager', type=click.Choice(['slurm', 'mpi', 'kubernetes']), help='Show how it is done there.'
-)
-@click.option(
-    '--task', type=click.IntRange(min=0), help='Be one process of a job that such a manager started.'
-)
+@click.option('--task', type=click.IntRange(min=0), help='Be this process of a job that such a script runs.')
 @click.argument('command', nargs=-1, type=click.UNPROCESSED, metavar='-- finetune|pretrain …')
-def launch(workers, servers, hosts, port, kvstore, restarts, manager, task, command):
-    """Train in many processes, here or on many machines, as if it were one; the first speaks and writes.
+def launch(hosts, restarts, manager, task, command, **job):
+    """Train in many processes, here or elsewhere. The first worker prints and writes.
 
     \b
     Example:   bertnli launch --workers 2 -- finetune --data DIR
                bertnli launch --workers 6 --servers 3 --hosts hosts.txt -- pretrain
                bertnli launch --print slurm -- pretrain --data DIR
     """
-    job = {'workers': workers, 'servers': servers, 'port': port, 'kvstore': kvstore}
     if task is not None:
         library.cluster.managers.run_task(task, command)
     if manager:
         click.echo(library.cluster.managers.manager_script(manager, command, **job), nl=False)
         return
-    places = library.cluster.launch.read_hosts(hosts) if hosts else None
-    outcome = library.cluster.launch.launch(
-        command,
-        hosts=places,
-        restarts=restarts,
-        say=lambda text: click.echo(f'bertnli: {text}', err=True),
-        **job,
-    )
+    job.update(hosts=library.cluster.launch.read_hosts(hosts) if hosts else None, restarts=restarts)
+    say = functools.partial(click.echo, err=True)
+    outcome = library.cluster.launch.launch(command, say=lambda text: say(f'bertnli: {text}'), **job)
     if outcome.message:
-        click.echo(f'bertnli: {outcome.message}', err=True)
+        say(f'bertnli: {outcome.message}')
     sys.exit(outcome.code)
 
 
 @main.command()
-@click.option('--json', 'path', metavar='FILE', help='Keep the numbers.')
-@click.option('--picture', metavar='FILE', help='Keep a figure of the ratios (PNG).')
-@click.option('--rounds', default=3, show_default=True, help='How often both sides are measured.')
-@click.option('--scale', default=2, show_default=True, help='How much work a measurement does.')
+@_options('json picture rounds')
+@click.option('--scale', default=2, help='How much work a measurement does.')
 @click.option(
     '--only', multiple=True, metavar='WORK', help='pretrain, finetune, wiki_dataset, snli_dataset, predict.'
 )
 @_options('data')
-def bench(path, picture, rounds, scale, only, data):
-    """The chapter's way and this library's, in turn, in one run: ratios of speed.
+def bench(json, picture, only, **options):
+    """Benchmark against the chapter's code. Both are measured in turn; ratios count.
 
     \b
     Example:   bertnli bench --data DIR --json bench.json
     """
     works = only or library.evidence.bench.WORKS
-    found = library.evidence.bench.compare(works, data=data, rounds=rounds, scale=scale, say=click.echo)
-    if path:
-        library.machine.disk.write_json(path, found)
+    found = library.evidence.bench.compare(works, say=click.echo, **options)
+    _save(json, found)
     if picture:
         rows = [(work, found[work]['ratio']) for work in works]
-        library.pictures.style.save(
-            library.plot_ratios(rows, title='How many times the chapter’s speed'), picture
-        )
+        figure = library.plot_ratios(rows, title='Speed relative to the chapter’s')
+        library.pictures.style.save(figure, picture)
+
+
+def _save(path, content):
+    if path:
+        library.machine.disk.write_json(path, content)
 
 
 @main.command()
-@click.option(
-    '--json', 'path', metavar='FILE', required=True, help='Numbers, which are added to what is there.'
-)
-@click.option('--picture', metavar='FILE', help='Keep a figure of the forecast (PNG).')
-@click.option('--rounds', default=3, show_default=True, help='How often each is measured.')
+@click.option('--json', metavar='FILE', required=True, help='Add the numbers to this file.')
+@_options('picture rounds')
 @click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights, profile.')
 @click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
-@click.option('--mbit', type=float, default=1000, show_default=True, help='What their links carry each way.')
-@click.option('--workers', type=int, default=2, show_default=True, help='Processes that train there.')
-@click.option(
-    '--servers', type=int, default=2, show_default=True, help='Processes that add up gradients there.'
-)
-@_options('data', 'out')
-def scaling(path, picture, rounds, only, hosts, mbit, workers, servers, data, out):
-    """What two workers gain here and why not more, and a forecast for 64 on fast and slow networks.
+@click.option('--mbit', default=1000.0, help='Bandwidth of their links, Mbit/s each way.')
+@click.option('--servers', default=2, help='Processes that sum the gradients.')
+@_options('workers data out')
+def scaling(json, picture, only, hosts, mbit, rounds, **options):
+    """Measure two workers, forecast 64. The forecast is for fast and slow networks.
 
     \b
     Example:   bertnli scaling --data DIR --json cluster.json
                bertnli scaling --data DIR --json cluster.json --hosts hosts.txt --mbit 100
     """
-    found = library.cluster.scaling.read(path)
-    shared = {
-        'data': data,
-        'out': out or 'runs/scaling',
-        'say': click.echo,
-        **({'works': only} if only else {}),
-    }
+    scaling = library.cluster.scaling
+    found, size = scaling.read(json), {name: options.pop(name) for name in ('workers', 'servers')}
+    options.update(out=options['out'] or 'runs/scaling', say=click.echo, **({'works': only} if only else {}))
     if hosts:
-        asked = {'workers': workers, 'servers': servers}
-        found = library.cluster.scaling.measure_on_hosts(found, hosts, mbit, **asked, **shared)
+        found = scaling.measure_on_hosts(found, hosts, mbit, **size, **options)
     else:
-        found = library.cluster.scaling.measure(rounds=rounds, found=found, **shared)
-    library.machine.disk.write_json(path, found)
+        found = scaling.measure(rounds=rounds, found=found, **options)
+    _save(json, found)
     if picture and 'forecast' in found:
-        panels = library.cluster.scaling.lines(found)
-        library.pictures.style.save(
-            library.plot_speedups(panels, title='Forecast: 256 pairs a step'), picture
-        )
+        figure = library.plot_speedups(scaling.lines(found), title='Forecast: 256 pairs a step')
+        library.pictures.style.save(figure, picture)
 
 
 @main.command()
 @click.argument('name', metavar='NAME')
-@click.option('--test', is_flag=True, help='Judge on test too, when everything has been chosen.')
-@click.option('--json', 'path', metavar='FILE', help='Keep the table.')
-@_options('data', 'out', 'devices', 'quiet')
-def study(name, test, path, data, out, devices, quiet):
-    """Train and judge a whole table of models, in hours: pretraining, ladder, seeds, sizes, baselines.
+@click.option('--test', is_flag=True, help='Evaluate on test too, once everything has been chosen.')
+@_options('json data out devices quiet')
+def study(name, test, json, data, out, devices, quiet):
+    """Run a study (takes hours). NAME is pretraining, ladder, seeds, sizes or baselines.
 
     \b
     Example:   bertnli study seeds --data DIR --json seeds.json
     """
     studies = library.evidence.studies.STUDIES
     if name not in studies:
-        raise SettingsError(
-            'there is no such study',
-            where='bertnli study',
-            found=name,
-            allowed=', '.join(studies),
-            remedy='choose one of these names',
-        )
-    out, devices = out or 'runs/study', _devices(devices)
-    rows = studies[name](out, data, test=test, devices=devices, progress=not quiet)
+        raise SettingsError('unknown study', where='bertnli study', found=name, allowed=', '.join(studies))
+    options = {'devices': library.parse_devices(devices), 'progress': not quiet}
+    rows = studies[name](out or 'runs/study', data, test=test, **options)
     for row in rows:
         numbers = [f'{key} {row[key]:.4f}' for key in row if key.endswith(('accuracy', 'perplexity'))]
         click.echo(f'{row["name"]:30} {"  ".join(numbers)}')
-    if path:
-        library.machine.disk.write_json(
-            path, {'study': name, 'rows': rows, 'versions': library.runtime.report()}
-        )
+    _save(json, {'study': name, 'rows': rows, 'versions': library.runtime.report()})
 
 
 @main.command()
 def doctor():
-    """What this machine has, what the library changed for MXNet, and whether it computes rightly.
+    """Check this machine. Versions, devices, what the library set for MXNet, arithmetic.
 
     \b
     Example:   bertnli doctor
@@ -522,7 +420,7 @@ def doctor():
     cuda = library.machine.cuda
     for name, value in (cuda.load_libraries() if cuda.installed() else {}).items():
         click.echo(f'{name:20} {value}')
-    for name, value in {**library.runtime.report(), **library.machine.cuda.gpu_report()}.items():
+    for name, value in {**library.runtime.report(), **cuda.gpu_report()}.items():
         click.echo(f'{name:12} {value}')
     for device in library.try_all_gpus():
         click.echo(f'{"device":12} {device}')

@@ -1,9 +1,9 @@
-"""Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, and the demo of both.
+"""Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, evaluate, and a demo.
 
-Each job reads its data, trains with checked settings, and leaves a folder with the model, a
-`metrics.json` with all that was logged, and its curves. While it trains, its state is kept in the subfolder
-`training`, so that a job that was killed or interrupted goes on with `resume=True` and ends with the same
-bits. The parts are the library's public functions; nothing here computes.
+A training reads its data and leaves a folder with the model, its curves, and a `metrics.json` with all that
+was logged. While it runs, its state is saved in the subfolder `training`: a job that was killed or
+interrupted continues with `resume`, and ends with the same bits. The parts are the library's public
+functions; nothing here computes.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable, Optional
 
 from ..analysis.baselines import hypothesis_only_baseline
 from ..analysis.report import evaluate, evaluate_pretraining
@@ -32,26 +33,47 @@ from ..pictures.style import save
 from ..prediction import predict_pairs
 from ..pretraining import train_bert
 from ..runtime import gluon, init, mx, report
-from ..settings import PRESETS
+from ..settings import PRESETS, Preset
 from ..storage.checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint
 from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes
 from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab, tokenize
 
+_KINDS = {'pretrain': 'bert', 'finetune': 'nli'}  # of the model that each training leaves
+_DOCTOR = 'run `bertnli doctor` to list the devices'
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a training is given besides its folder and its network.
+
+    >>> Job(preset('demo'), limit=500).preset.finetune.num_epochs
+    12
+    """
+
+    preset: Preset
+    data: Optional[str] = None  # a folder with the archives, or 'download'; None is the sample
+    devices: list = dataclasses.field(default_factory=try_all_gpus)
+    limit: Optional[int] = None  # of SNLI's training and dev pairs
+    on_log: Optional[Callable] = None  # called with each record; after a resume with the later ones only
+    progress: bool = True
+    resume: bool = False  # continue a run that was interrupted; do not repeat one that has finished
+    half: bool = False  # save the weights in 16 bits
+
 
 def preset(name):
-    """One row of the table of presets; `SettingsError` names the rows there are.
+    """The preset of a name; `SettingsError` lists the names there are.
 
     >>> preset('chapter').pretrain.num_steps
     4000
     """
     if name not in PRESETS:
         raise SettingsError(
-            'there is no such preset',
+            'unknown preset',
             where='preset',
             found=name,
             allowed=', '.join(PRESETS),
-            remedy='choose one of these names',
+            remedy='choose one of these',
         )
     return PRESETS[name]
 
@@ -65,13 +87,13 @@ def _setting(devices, seed, data):
 
 
 def _check_plan(out, settings, devices, limit=None):
-    """Tell before the first step, not after minutes, what could not end well."""
+    """Report before the first step, not after minutes, what could not end well."""
     if settings.batch_size < len(devices):
         raise SettingsError(
-            'there are fewer examples than devices',
+            'fewer examples than devices',
             where='batch_size',
             found=f'{settings.batch_size} examples a step, {len(devices)} devices',
-            allowed=f'at least {len(devices)}: one a device',
+            allowed='at least one example a device',
             remedy='choose a larger batch, or fewer devices',
         )
     if limit is not None and limit < settings.batch_size:
@@ -83,11 +105,10 @@ def _check_plan(out, settings, devices, limit=None):
             remedy='choose a smaller batch, or raise the limit',
         )
     if join_cluster().first:
-        _check_room(out)
+        _check_writable(out)
 
 
-def _check_room(out):
-    """Tell at once if the results could not be written."""
+def _check_writable(out):
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
@@ -96,23 +117,23 @@ def _check_room(out):
             'the results cannot be written',
             where=str(out),
             found=error.strerror,
-            allowed='a folder that you may write to, or a name for a new one',
+            allowed='a new or writable folder',
             remedy='choose another folder',
         ) from error
 
 
 def _describe_run(job, settings, net, vocab, **datasets):
-    """What makes a training this one, as flat JSON content: a state of another one is refused.
+    """What makes a training this one, as flat JSON content: the state of a different one is refused.
 
-    `datasets` are pairs of a data set and its answers, by name.
+    `datasets` are pairs of a data set and its labels, by name.
     """
     run = {'job': job, **dataclasses.asdict(settings)}
     run['model'] = str(getattr(getattr(net, 'bert', net), 'settings', None))
-    weights = net._collect_params_with_prefix().values()
+    weights = net.collect_params().values()
     run['first weights'] = _checksum(*(p.list_data()[0].asnumpy() for p in weights))
     run['words'] = _checksum('\n'.join(vocab.idx_to_token).encode())
-    for name, (dataset, answers) in datasets.items():
-        run[f'{name} pairs'], run[f'{name} content'] = len(dataset), _checksum(*dataset.table, answers)
+    for name, (dataset, labels) in datasets.items():
+        run[f'{name} pairs'], run[f'{name} content'] = len(dataset), _checksum(*dataset.table, labels)
     return run
 
 
@@ -123,143 +144,108 @@ def _checksum(*parts):
     return digest.hexdigest()[:16]
 
 
-def _begin(out, kind, run, resume, devices):
-    """`(keep, start, ended)`: a keeper, a state to go on from, the model of a run that has ended; or None."""
-    keep, cluster = Keeper(Path(out, 'training'), run), join_cluster()
-    if cluster.count == 1:
-        return keep, *_begin_alone(keep, out, kind, run, resume, devices)
-    if not cluster.exact:
-        if resume:
-            raise SettingsError(
-                'a training with dist_async cannot go on',
-                found='resume',
-                allowed='resume, and restarts, with dist_sync',
-                remedy='begin anew: the servers of dist_async keep no state',
-            )
-        return keep, None, None
+def _begin(out, run, job):
+    """`(hooks, ended)`: keywords of `train_bert` and `train_nli`, and the model of a finished run or None."""
+    cluster = join_cluster()
+    hooks = {'on_log': job.on_log, 'progress': job.progress, 'team': cluster}
+    hooks['keep'] = Keeper(Path(out, 'training'), run)
+    if job.resume and not cluster.exact:
+        raise SettingsError(
+            'a dist_async training cannot be resumed',
+            found='resume',
+            allowed='resume, and restarts, with dist_sync',
+            remedy='start over: the servers of dist_async keep no state',
+        )
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
-    start, ended, content = None, None, b''
-    if cluster.first:
-        start, ended = _begin_alone(keep, out, kind, run, resume, devices)
-        content = b'ended' if ended else state_to_bytes(run, start) if start else b''
-    content = cluster.tell(content)
-    if content == b'ended' and not cluster.first:
-        cluster.leave()
-        raise SystemExit  # nothing is left to do
-    if content not in (b'', b'ended'):
-        start = state_from_bytes(content)[-1]
-    return keep, start, ended
+    look = job.resume and cluster.first
+    start, ended = _look_for_state(hooks['keep'], out, job) if look else (None, None)
+    if cluster.count > 1 and cluster.exact:
+        content = cluster.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
+        if content == b'ended' and not cluster.first:
+            cluster.leave()
+            raise SystemExit  # nothing is left to do
+        if content not in (b'', b'ended'):
+            start = state_from_bytes(content)[-1]
+    return {**hooks, 'start': start}, ended
 
 
-def _begin_alone(keep, out, kind, run, resume, devices):
-    """`(start, ended)` as this process finds them."""
-    start = keep.load() if resume else None
+def _look_for_state(keep, out, job):
+    """`(start, ended)` of what an earlier run has left."""
+    start, ended = keep.load(), None
     if start:
-        print(f'going on after step {keep.last}')
-    elif resume and Path(out, 'manifest.json').exists():
-        ended = load_checkpoint(out, devices, kind=kind)
-        check_same_run(ended.notes.get('run', {}), run, out)
-        print(f'this training has ended already, and its model is in {out}')
-        return None, ended
-    elif resume:
-        print(f'nothing is kept in {keep.folder}: starting from the beginning')
-    return start, None
+        print(f'resuming after step {keep.last}')
+    elif Path(out, 'manifest.json').exists():
+        ended = load_checkpoint(out, job.devices, kind=_KINDS[keep.run['job']])
+        check_same_run(ended.notes.get('run', {}), keep.run, out)
+        print(f'this run has already finished; its model is in {out}')
+    else:
+        print(f'no saved state in {keep.folder}: starting from the beginning')
+    return start, ended
 
 
-def _finish(out, keep, net, vocab, settings, metrics, history, setting, half):
+def _finish(out, job, keep, net, vocab, result, metrics):
     """Save the model, its numbers and its curves; then no state is needed. One worker of a cluster does."""
     if not join_cluster().first:
         return
+    settings = getattr(job.preset, keep.run['job'])
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
-    notes_of_run = {**notes, 'run': keep.run}
-    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=notes_of_run, half=half)
-    write_json(Path(out, 'metrics.json'), {**notes, **setting, 'history': history})
-    save(plot_history(history), Path(out, 'curves.png'))
+    whole = {**notes, 'run': keep.run}
+    save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=whole, half=job.half)
+    notes.update(_setting(job.devices, settings.seed, job.data), history=result.history)
+    write_json(Path(out, 'metrics.json'), notes)
+    save(plot_history(result.history), Path(out, 'curves.png'))
     keep.clear()
 
 
 def _metrics_of(ended):
     """What the job returned when it ended."""
-    return {
-        name: value for name, value in ended.notes.items() if name not in ('run', ended.notes['run']['job'])
-    }
+    others = ('run', ended.notes['run']['job'])
+    return {name: value for name, value in ended.notes.items() if name not in others}
 
 
-def pretrain(
-    out,
-    *,
-    data=None,
-    chosen,
-    devices=None,
-    limit=None,
-    on_log=None,
-    progress=True,
-    resume=False,
-    half=False,
-):
-    """Pretrain a new BERT and save it in `out`; returns `(bert, vocab, metrics)`.
+def pretrain(out, job):
+    """Pretrain a new BERT by `job.preset` and save it in `out`; returns `(bert, vocab, metrics)`.
 
-    `chosen` is a `Preset`: its model and its pretraining are used. Every weight is a function of the seed.
-    `resume` goes on where this job was killed or interrupted in `out` (`on_log` receives the records from
-    there on), and repeats none that has ended; `half` saves the weights in 16 bits. Raises `CheckpointError`
-    if settings or data are others.
+    Every weight is a function of the seed. Raises `SettingsError` or `DataError` before the first step, and
+    `CheckpointError` if `out` holds a run with other settings or data that was to be resumed.
     """
-    devices = devices or try_all_gpus()
-    settings = chosen.pretrain
+    settings, devices = job.preset.pretrain, job.devices
     _check_plan(out, settings, devices)
-    dataset = _pretraining_text(data, settings, limit, progress)
+    dataset = _pretraining_text(job.data, settings, job.limit, job.progress)
     train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
-    bert = _new_bert(vocab, chosen.model, settings.seed, devices)
+    bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
-    keep, start, ended = _begin(out, 'bert', run, resume, devices)
+    hooks, ended = _begin(out, run, job)
     if ended:
         return ended.net, ended.vocab, _metrics_of(ended)
-    if settings.count_first and not start:
+    if settings.count_first and not hooks['start']:
         begin_with_vectors(bert, *dataset.sentences, seed=settings.seed)
-    result = train_bert(
-        train_iter,
-        bert,
-        gluon.loss.SoftmaxCELoss(),
-        len(vocab),
-        devices,
-        settings=settings,
-        on_log=on_log,
-        progress=progress,
-        keep=keep,
-        start=start,
-        team=join_cluster(),
-    )
-    metrics = {
-        'mlm_loss': result.mlm_loss,
-        'nsp_loss': result.nsp_loss,
-        'pairs_per_second': result.pairs_per_second,
-        'pretrain_seconds': result.seconds,
-        'pretrain_steps': settings.num_steps,
-        'vocabulary': len(vocab),
-    }
-    setting = _setting(devices, settings.seed, data)
-    _finish(out, keep, bert, vocab, settings, metrics, result.history, setting, half)
+    loss = gluon.loss.SoftmaxCELoss()
+    result = train_bert(train_iter, bert, loss, len(vocab), devices, settings=settings, **hooks)
+    metrics = {name: getattr(result, name) for name in ('mlm_loss', 'nsp_loss', 'pairs_per_second')}
+    metrics.update(pretrain_seconds=result.seconds, pretrain_steps=settings.num_steps, vocabulary=len(vocab))
+    _finish(out, job, hooks['keep'], bert, vocab, result, metrics)
     return bert, vocab, metrics
 
 
 def _pretraining_text(data, settings, limit, progress):
     """WikiText-2, and with `pair_text` each training pair of SNLI as a paragraph of two sentences.
 
-    A text that is read several times in an epoch has other next sentences and other gaps each time.
+    A text that is read several times in an epoch has other next sentences and other masks each time.
     """
     folder = download_extract('wikitext-2', data_dir=data)
-    chosen = {'seed': settings.seed, 'progress': progress}
+    options = {'seed': settings.seed, 'progress': progress}
     if not settings.pair_text:
-        return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **chosen)
+        return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **options)
     wiki = read_wiki(folder)
     premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
     paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
-    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **chosen)
+    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
     if settings.wiki_times == 1:
         return dataset
     # Words are counted once, however often their text is read.
     paragraphs = [*wiki * (settings.wiki_times - 1), *paragraphs]
-    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, **chosen)
+    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, **options)
 
 
 def _new_bert(vocab, settings, seed, devices):
@@ -269,40 +255,20 @@ def _new_bert(vocab, settings, seed, devices):
     return bert
 
 
-def finetune(
-    out,
-    bert,
-    vocab,
-    *,
-    data=None,
-    chosen,
-    devices=None,
-    limit=None,
-    on_log=None,
-    progress=True,
-    resume=False,
-    half=False,
-):
+def finetune(out, bert, vocab, job):
     """Fine-tune `bert` on SNLI, save the epoch that is best on dev in `out`; returns `(net, metrics)`.
 
-    `bert` None starts from nothing, with the words of the training pairs as vocabulary (`vocab` is ignored).
-    `resume` and `half` are those of `pretrain`; give `resume` the same `bert` again.
+    With `bert` None the model is new, and its vocabulary the words of the training pairs (`vocab` is
+    ignored). To resume, give the same `bert` again. Raises what `pretrain` raises.
     """
-    devices = devices or try_all_gpus()
-    settings = chosen.finetune
-    _check_plan(out, settings, devices, limit)
+    settings, devices = job.preset.finetune, job.devices
+    _check_plan(out, settings, devices, job.limit)
     if bert is None:
-        vocab = _words_of_pairs(data, chosen.pretrain.min_freq, limit)
-        bert = _new_bert(vocab, chosen.model, settings.seed, devices)
+        vocab = _words_of_pairs(job.data, job.preset.pretrain.min_freq, job.limit)
+        bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
+    options = {'word_dropout': settings.word_dropout, 'seed': settings.seed, 'progress': job.progress}
     loaded = load_data_snli(
-        settings.batch_size,
-        settings.max_len,
-        vocab,
-        data_dir=data,
-        limit=limit,
-        word_dropout=settings.word_dropout,
-        seed=settings.seed,
-        progress=progress,
+        settings.batch_size, settings.max_len, vocab, data_dir=job.data, limit=job.limit, **options
     )
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
@@ -313,33 +279,14 @@ def finetune(
     net.classifier.initialize(init.Xavier(), ctx=devices)
     splits = {'train': loaded.train_iter.dataset, 'dev': loaded.dev_iter.dataset}
     splits = {name: (split, split.label_ids) for name, split in splits.items()}
-    run = _describe_run('finetune', settings, net, vocab, **splits)
-    keep, start, ended = _begin(out, 'nli', run, resume, devices)
+    hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
     if ended:
         return ended.net, _metrics_of(ended)
-    result = train_nli(
-        net,
-        loaded.train_iter,
-        loaded.dev_iter,
-        settings,
-        devices,
-        on_log=on_log,
-        progress=progress,
-        keep=keep,
-        start=start,
-        team=join_cluster(),
-    )
-    metrics = {
-        'dev_accuracy': result.dev_accuracy,
-        'best_epoch': result.best_epoch,
-        'train_accuracy': result.train_accuracy,
-        'train_loss': result.train_loss,
-        'examples_per_second': result.examples_per_second,
-        'finetune_seconds': result.seconds,
-        'train_pairs': len(loaded.train_iter.dataset),
-    }
-    setting = _setting(devices, settings.seed, data)
-    _finish(out, keep, net, vocab, settings, metrics, result.history, setting, half)
+    result = train_nli(net, loaded.train_iter, loaded.dev_iter, settings, devices, **hooks)
+    names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
+    metrics = {name: getattr(result, name) for name in names}
+    metrics.update(finetune_seconds=result.seconds, train_pairs=len(loaded.train_iter.dataset))
+    _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
 
 
@@ -350,41 +297,31 @@ def _words_of_pairs(data, min_freq, limit):
 
 
 def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
-    """Judge a model folder on a split; returns `(report, metrics)`, also in `out`, with pictures of
-    confusion and calibration.
+    """Evaluate a model folder on a split; returns `(report, metrics)`, also saved in `out`.
 
-    A fine-tuned model answers SNLI, and its report is a `Report`. A pretrained one reads WikiText-2 (its
-    `valid` split for `dev`), and the report is the dictionary of `evaluate_pretraining`.
+    The report of a fine-tuned model is a `Report` on SNLI, with pictures of confusion and calibration; that
+    of a pretrained one is what `evaluate_pretraining` finds on WikiText-2.
     """
     start = time.perf_counter()
     devices = devices or try_all_gpus()
     if out:
-        _check_room(out)
+        _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
         judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
         numbers = judged.as_dict()
     else:
         judged = numbers = judge_pretraining(loaded.net, loaded.vocab, split, data, progress=progress)
-    metrics = {
-        'split': split,
-        **numbers,
-        'model': str(folder),
-        'seconds': time.perf_counter() - start,
-        **_setting(devices, None, data),
-    }
+    metrics = {'split': split, **numbers, 'model': str(folder), 'seconds': time.perf_counter() - start}
+    metrics.update(_setting(devices, None, data))
     if out:
         write_json(Path(out, 'metrics.json'), metrics)
         if loaded.kind == 'nli':
-            _draw_report(judged, split, out)
+            title, right = f'{split.capitalize()} split', judged.true == judged.predicted
+            save(plot_confusion(judged.confusion, LABELS, title=title), Path(out, 'confusion.png'))
+            calibration = plot_reliability(judged.probabilities.max(axis=1), right, title=title)
+            save(calibration, Path(out, 'reliability.png'))
     return judged, metrics
-
-
-def _draw_report(judged, split, out):
-    title, confidences = f'{split.capitalize()} split', judged.probabilities.max(axis=1)
-    save(plot_confusion(judged.confusion, LABELS, title=title), Path(out, 'confusion.png'))
-    right = judged.true == judged.predicted
-    save(plot_reliability(confidences, right, title=title), Path(out, 'reliability.png'))
 
 
 def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True):
@@ -395,7 +332,7 @@ def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True)
 
 
 def judge_pretraining(net, vocab, split, data, *, among=None, progress=True):
-    """What `evaluate_pretraining` finds on WikiText-2; every model meets the same text and the same gaps."""
+    """`evaluate_pretraining` on WikiText-2: the same text and masks for all models."""
     folder = download_extract('wikitext-2', data_dir=data)
     split = 'valid' if split == 'dev' else split
     # The chapter's 128 tokens, whatever the model was trained with.
@@ -404,66 +341,48 @@ def judge_pretraining(net, vocab, split, data, *, among=None, progress=True):
     return evaluate_pretraining(net, batches, progress, among)
 
 
-def demo(out, *, data=None, chosen, devices=None, limit=None, progress=True, say=print):
-    """The main job: pretrain, fine-tune, choose by dev, judge on test once, ask five questions.
+def demo(out, job, say=print):
+    """The main job: pretrain, fine-tune, choose by dev, evaluate on test once, ask five questions.
 
     Leaves `bert/`, `nli/`, `metrics.json`, `curves.png` and `confusion.png` in `out`; returns the metrics.
     """
-    start, out = time.perf_counter(), Path(out)
-    devices = devices or try_all_gpus()
-    pretraining, finetuning = [], []
+    start, out, history = time.perf_counter(), Path(out), []
+    settings, data = job.preset.finetune, job.data
     say(f'data: {data_dir(data)}')
     snli = download_extract('SNLI', data_dir=data)
-    _check_plan(out, chosen.finetune, devices, limit)
-    bert, vocab, first = pretrain(
-        out / 'bert',
-        data=data,
-        chosen=chosen,
-        devices=devices,
-        limit=limit,
-        on_log=pretraining.append,
-        progress=progress,
-    )
-    net, second = finetune(
-        out / 'nli',
-        bert,
-        vocab,
-        data=data,
-        chosen=chosen,
-        devices=devices,
-        limit=limit,
-        on_log=finetuning.append,
-        progress=progress,
-    )
-    judged = _judge(net, vocab, chosen.finetune.max_len, 'test', data, devices, progress=progress)
-    train, test = read_snli(snli, split='train', limit=limit), read_snli(snli, split='test')
+    _check_plan(out, settings, job.devices, job.limit)
+    job = dataclasses.replace(job, on_log=history.append)
+    bert, vocab, first = pretrain(out / 'bert', job)
+    net, second = finetune(out / 'nli', bert, vocab, job)
+    judged = _judge(net, vocab, settings.max_len, 'test', data, job.devices, progress=job.progress)
+    train, test = read_snli(snli, split='train', limit=job.limit), read_snli(snli, split='test')
     metrics = {
         'test_accuracy': judged.accuracy,
         'test_pairs': judged.n,
-        'hypothesis_only_accuracy': hypothesis_only_baseline(train, test, seed=chosen.finetune.seed),
+        'hypothesis_only_accuracy': hypothesis_only_baseline(train, test, seed=settings.seed),
         **second,
         **first,
         'seconds': time.perf_counter() - start,
-        **_setting(devices, chosen.finetune.seed, data),
+        **_setting(job.devices, settings.seed, data),
     }
     write_json(out / 'metrics.json', metrics)
-    save(plot_history(pretraining + finetuning, title='Pretraining and fine-tuning'), out / 'curves.png')
+    save(plot_history(history, title='Pretraining and fine-tuning'), out / 'curves.png')
     save(plot_confusion(judged.confusion, LABELS, title='Test split'), out / 'confusion.png')
     say(f'\n{judged}\n')
     _ask_five(net, vocab, test, say)
     baseline = metrics['hypothesis_only_accuracy']
-    say(f'test accuracy {judged.accuracy:.3f}; reading the hypothesis alone {baseline:.3f}')
+    say(f'test accuracy {judged.accuracy:.3f}; from the hypothesis alone {baseline:.3f}')
     say(f'{metrics["seconds"]:.0f} seconds; everything is in {out}')
     return metrics
 
 
 def _ask_five(net, vocab, test, say):
-    """Five test pairs, their predictions and what people said."""
+    """Five test pairs, their predictions and their labels."""
     count = len(test[0])
     pairs = [SentencePair(*(column[i * count // 5] for column in test)) for i in range(5)]
     for pair, prediction in zip(pairs, predict_pairs(net, vocab, pairs)):
         say(f'  premise     {pair.premise}\n  hypothesis  {pair.hypothesis}')
-        say(f'  {prediction}; people said {LABELS[pair.label]}\n')
+        say(f'  {prediction}; the label is {LABELS[pair.label]}\n')
 
 
 def pretrained(name, devices):
@@ -472,44 +391,38 @@ def pretrained(name, devices):
 
 
 def describe(data=None, limit=None, out=None):
-    """Counts, lengths, labels and skipped rows of both corpora, as JSON content, also in `out`."""
+    """Counts, lengths, labels and skipped rows of both corpora, as JSON content, also saved in `out`."""
     if out:
-        _check_room(out)
+        _check_writable(out)
     wiki, snli = download_extract('wikitext-2', data_dir=data), download_extract('SNLI', data_dir=data)
     found = {'wikitext-2': {'folder': str(wiki)}, 'SNLI': {'folder': str(snli)}}
     for split in ('train', 'valid', 'test'):
-        found['wikitext-2'][split] = _describe_text(read_wiki(wiki, split))
+        paragraphs = read_wiki(wiki, split)
+        sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
+        counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
+        found['wikitext-2'][split] = {**counts, 'words a sentence': _lengths(sentences)}
     for split in ('train', 'dev', 'test'):
-        found['SNLI'][split] = _describe_pairs(read_snli(snli, split=split, limit=limit, max_skipped=1.0))
+        pairs = read_snli(snli, split=split, limit=limit, max_skipped=1.0)
+        premises, hypotheses, labels = pairs
+        found['SNLI'][split] = {
+            'pairs': len(labels),
+            'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
+            'words a premise': _lengths(premises),
+            'words a hypothesis': _lengths(hypotheses),
+            'skipped': {reason: f'{n} (first lines {lines})' for reason, (n, lines) in pairs.skipped.items()},
+        }
     if out:
         write_json(Path(out, 'metrics.json'), found)
     return found
 
 
-def _describe_text(paragraphs):
-    counts = [len(sentence.split()) for paragraph in paragraphs for sentence in paragraph]
-    return {'paragraphs': len(paragraphs), 'sentences': len(counts), 'words a sentence': _spread(counts)}
-
-
-def _describe_pairs(pairs):
-    premises, hypotheses, labels = pairs
-    return {
-        'pairs': len(labels),
-        'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
-        'words a premise': _spread([len(sentence.split()) for sentence in premises]),
-        'words a hypothesis': _spread([len(sentence.split()) for sentence in hypotheses]),
-        'skipped': {reason: f'{n} (first lines {lines})' for reason, (n, lines) in pairs.skipped.items()},
-    }
-
-
-def _spread(counts):
-    """The median and the ends of some lengths."""
-    ordered = sorted(counts)
+def _lengths(sentences):
+    ordered = sorted(len(sentence.split()) for sentence in sentences)
     return {'least': ordered[0], 'median': ordered[len(ordered) // 2], 'most': ordered[-1]}
 
 
 def parse_devices(text):
-    """Devices from a word of the command line: `gpu`, `gpu:0,1`, `cpu` or `cpu:2`; None chooses.
+    """Devices from a word of the command line: `gpu`, `gpu:0,1`, `cpu` or `cpu:2`; None is all GPUs.
 
     >>> parse_devices('cpu:2')
     [cpu(0), cpu(1)]
@@ -518,23 +431,15 @@ def parse_devices(text):
         return try_all_gpus()
     match = re.fullmatch(r'(cpu)(?::(\d{1,9}))?|(gpu)(?::(\d{1,9}(?:,\d{1,9})*))?', text.strip().lower())
     if not match:
-        raise SettingsError(
-            'the devices cannot be read',
-            where='devices',
-            found=text,
-            allowed='gpu, gpu:0,1, cpu or cpu:2',
-            remedy='run `bertnli doctor` to see what MXNet finds',
-        )
+        allowed = 'gpu, gpu:0,1, cpu or cpu:2'
+        raise SettingsError('invalid devices', where='devices', found=text, allowed=allowed, remedy=_DOCTOR)
     if match[1]:
         return cpu_devices(int(match[2] or 1))
     present = mx.context.num_gpus()
     wanted = [int(i) for i in match[4].split(',')] if match[4] else list(range(present))
     if not wanted or max(wanted) >= present or len(set(wanted)) < len(wanted):
+        allowed = f'different numbers below {present}' if present else 'cpu (MXNet finds no GPU)'
         raise SettingsError(
-            'these GPUs cannot be used',
-            where='devices',
-            found=text,
-            allowed=f'different numbers below {present}' if present else 'cpu (MXNet sees no GPU)',
-            remedy='run `bertnli doctor` to see what MXNet finds',
+            'these GPUs cannot be used', where='devices', found=text, allowed=allowed, remedy=_DOCTOR
         )
     return [mx.gpu(i) for i in wanted]

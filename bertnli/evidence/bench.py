@@ -1,12 +1,11 @@
-"""This library and the chapter, side by side in one run: ratios, not seconds.
+"""Benchmarks against the chapter's code, in one run: ratios, not seconds.
 
-Each measurement runs in a process of its own: the chapter's through d2l as it is published, with MXNet's own
-defaults, ours with what `runtime` sets, and PyTorch's if it is installed. They alternate, and medians are
-compared, because machines are noisy. `bertnli bench` prints the table; `--json` and `--out` keep it.
-
-The sizes are the chapter's: 2 layers, 128 units, 2 heads, batch 256, 128 tokens.
+Each measurement runs in a process of its own: the chapter's with d2l as published and MXNet's own defaults,
+ours with what `runtime` sets, and PyTorch's if it is installed. They alternate, and medians are compared,
+because machines are noisy. `bertnli bench` prints the table; `--json` saves it.
 """
 
+import functools
 import importlib.util
 import json
 import multiprocessing
@@ -33,8 +32,7 @@ from ..settings import FinetuneSettings
 from ..text import SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
 
-BATCH, MAX_LEN, UNITS, FFN, HEADS, LAYERS = 256, 128, 128, 128, 2, 2
-WORKS = ('pretrain', 'finetune', 'wiki_dataset', 'snli_dataset', 'predict')
+BATCH, MAX_LEN, UNITS, FFN, HEADS, LAYERS = 256, 128, 128, 128, 2, 2  # the chapter's
 _UNITS = {
     'pretrain': 'sentence pairs/s',
     'finetune': 'examples/s',
@@ -42,6 +40,7 @@ _UNITS = {
     'snli_dataset': 'pairs/s',
     'predict': 'pairs/s',
 }
+WORKS = tuple(_UNITS)
 
 
 def _paragraphs(data, limit):
@@ -66,30 +65,25 @@ def _timed(work):
 
 
 def _steps(step, batches, count):
-    """Seconds of each of `count` steps, after two that are not counted."""
+    """Seconds of each of `count` steps, after two for warming up."""
     seconds = [_timed(lambda batch=batch: step(batch)) for batch, _ in zip(batches, range(count + 2))]
     return seconds[2:] or seconds
 
 
-class _ChapterEncode:
-    """One pair of lists of words to padded numbers, as the chapter does it in four processes."""
-
-    def __init__(self, vocab):
-        self.vocab = vocab
-
-    def __call__(self, pair):
-        premise, hypothesis = (list(words) for words in pair)
-        while len(premise) + len(hypothesis) > MAX_LEN - 3:
-            (premise if len(premise) > len(hypothesis) else hypothesis).pop()
-        tokens, segments = runtime.d2l.get_tokens_and_segments(premise, hypothesis)
-        gap = MAX_LEN - len(tokens)
-        return self.vocab[tokens] + [self.vocab['<pad>']] * gap, segments + [0] * gap, len(tokens)
+def _chapter_encode(vocab, pair):
+    """A pair of lists of tokens as padded indices: what the chapter runs in four processes."""
+    premise, hypothesis = map(list, pair)
+    while len(premise) + len(hypothesis) > MAX_LEN - 3:
+        (premise if len(premise) > len(hypothesis) else hypothesis).pop()
+    tokens, segments = runtime.d2l.get_tokens_and_segments(premise, hypothesis)
+    gap = MAX_LEN - len(tokens)
+    return vocab[tokens] + [vocab['<pad>']] * gap, segments + [0] * gap, len(tokens)
 
 
 def _chapter_snli(pairs, vocab):
     tokens = [runtime.d2l.tokenize([s.lower() for s in column]) for column in pairs[:2]]
     with multiprocessing.get_context('fork').Pool(4) as pool:
-        rows = pool.map(_ChapterEncode(vocab), zip(*tokens))
+        rows = pool.map(functools.partial(_chapter_encode, vocab), zip(*tokens))
     ids, segments, lengths = zip(*rows)
     arrays = np.array(ids, dtype='int32'), np.array(segments, dtype='int32'), np.array(lengths)
     return gluon.data.ArrayDataset(*arrays, np.array(pairs[2]))
@@ -99,7 +93,7 @@ def _chapter_bert(vocab):
     bert = runtime.d2l.BERTModel(len(vocab), UNITS, FFN, HEADS, LAYERS, 0.2)
     bert.initialize(init.Xavier())
     ids = np.ones((1, 8), dtype='int32')
-    bert(ids, np.zeros_like(ids), np.array([8]), np.ones((1, 1), dtype='int32'))
+    bert(ids, ids, np.array([8]), ids[:, :1])  # the first use makes the weights
     return bert
 
 
@@ -117,7 +111,7 @@ def _chapter_net(vocab):
     net = _ChapterClassifier(_chapter_bert(vocab))
     net.classifier.initialize(init.Xavier())
     ids = np.ones((1, 8), dtype='int32')
-    net((ids, np.zeros_like(ids), np.array([8])))
+    net((ids, ids, np.array([8])))
     return net
 
 
@@ -126,10 +120,8 @@ def _chapter_pretrain(data, scale):
     paragraphs = [[s.split() for s in paragraph] for paragraph in _paragraphs(data, 150 * scale)]
     examples = [
         (*d2l._get_mlm_data_from_tokens(tokens, vocab), segments, is_next)
-        for paragraph in paragraphs
-        for tokens, segments, is_next in d2l._get_nsp_data_from_paragraph(
-            paragraph, paragraphs, vocab, MAX_LEN
-        )
+        for one in paragraphs
+        for tokens, segments, is_next in d2l._get_nsp_data_from_paragraph(one, paragraphs, vocab, MAX_LEN)
     ]
     columns = d2l._pad_bert_inputs(examples, MAX_LEN, vocab)
     loader = gluon.data.DataLoader(
@@ -185,40 +177,29 @@ def _chapter_predict(data, scale):
     return [len(pairs[2]) / _timed(work)]
 
 
-def _our_bert(vocab):
+def _our_net(vocab, bert_alone=False):
     bert = BERTModel(len(vocab), UNITS, FFN, HEADS, LAYERS, 0.2)
-    bert.initialize(init.Xavier())
-    return bert
-
-
-def _our_net(vocab):
-    net = BERTClassifier(_our_bert(vocab))
-    net.classifier.initialize(init.Xavier())
+    net = bert if bert_alone else BERTClassifier(bert)
+    net.initialize(init.Xavier())
     return net
 
 
 def _our_pretrain(data, scale):
     vocab = _vocab(data)
     dataset = WikiTextDataset(_paragraphs(data, None), MAX_LEN, vocab=vocab)
-    bert, loss, batches = _our_bert(vocab), gluon.loss.SoftmaxCELoss(), Batches(dataset, BATCH)
-
-    def train(steps):
-        return train_bert(
-            batches, bert, loss, len(vocab), num_steps=steps, log_interval=steps, progress=False
-        )
-
-    train(2)
-    return [train(8 * scale).pairs_per_second]
+    given = Batches(dataset, BATCH), _our_net(vocab, bert_alone=True), gluon.loss.SoftmaxCELoss(), len(vocab)
+    for steps in (2, 8 * scale):  # the first for warming up
+        result = train_bert(*given, num_steps=steps, log_interval=steps, progress=False)
+    return [result.pairs_per_second]
 
 
 def _our_finetune(data, scale):
-    vocab = _vocab(data)
+    vocab, settings = _vocab(data), FinetuneSettings(num_epochs=1)
     dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 20 * scale), MAX_LEN, vocab)
-    net, settings = _our_net(vocab), FinetuneSettings(num_epochs=1)
     few = SNLIBERTDataset(_pairs(data, 'dev', BATCH), MAX_LEN, vocab)
-    dev = Batches(few, len(few), shuffle=False)
-    train_nli(net, Batches(few, len(few)), dev, settings, progress=False)
-    result = train_nli(net, Batches(dataset, BATCH), dev, settings, progress=False)
+    net, dev = _our_net(vocab), Batches(few, len(few), shuffle=False)
+    for train_iter in (Batches(few, len(few)), Batches(dataset, BATCH)):  # the first for warming up
+        result = train_nli(net, train_iter, dev, settings, progress=False)
     return [result.examples_per_second, _plain_operations(dataset.lengths)]
 
 
@@ -246,32 +227,26 @@ def _our_predict(data, scale):
     net = _our_net(vocab)
     list(predict_pairs(net, vocab, pairs[:BATCH]))
     rate = len(pairs) / _timed(lambda: list(predict_pairs(net, vocab, pairs)))
-    single = [
-        _timed(lambda i=i: predict_snli(net, vocab, columns[0][i], columns[1][i]))
-        for i in range(min(50, len(pairs)))
-    ]
+    single = [_timed(lambda p=p, h=h: predict_snli(net, vocab, p, h)) for p, h, _ in [*zip(*columns)][:50]]
     return [rate, 1e3 * statistics.median(single)]
 
 
 def _plain_operations(lengths):
-    """Multiplications and additions, a training example, of the plain network on real words only.
+    """Multiplications and additions per training example, without padding and without the head.
 
-    Forward: per word and layer, 2 each for 4 C² of projections, 2 C F of feed-forward and 2 T C of attention;
-    backward costs twice as much. The head is left out.
+    Forward, per token and layer: 2 each for 4 C² of projections, 2 C F of feed-forward, 2 T C of attention;
+    backward costs twice as much.
     """
     lengths = onp.asarray(lengths, dtype='float64')
-    per_word = 4 * UNITS**2 + 2 * UNITS * FFN + 2 * UNITS * lengths
-    return float((3 * 2 * LAYERS * lengths * per_word).mean())
+    per_token = 4 * UNITS**2 + 2 * UNITS * FFN + 2 * UNITS * lengths
+    return float((3 * 2 * LAYERS * lengths * per_token).mean())
 
 
 def _matrix_rate(size=2048):
     """Operations a second of this machine in MXNet's best matrix product, the largest of five."""
     a = np.ones((size, size))
-
-    def product():
-        npx.fully_connected(a, a, num_hidden=size, no_bias=True).wait_to_read()
-
-    return 2 * size**3 / min(_timed(product) for _ in range(5))
+    seconds = [_timed(lambda: npx.fully_connected(a, a, num_hidden=size, no_bias=True)) for _ in range(5)]
+    return 2 * size**3 / min(seconds)
 
 
 def _our_machine(data, scale):
@@ -289,17 +264,15 @@ def measure(side, work, data, scale):
 
 def _in_process(side, work, data, scale):
     """The same in a new process; the chapter's keeps MXNet's own threads, allocator and kernels."""
-    environment = dict(os.environ, BERTNLI_TUNING='off' if side == 'chapter' else 'on')
-    for name in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY'):
-        environment.pop(name, None)
+    threads = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
+    environment = {name: value for name, value in os.environ.items() if name not in threads}
+    environment['BERTNLI_TUNING'] = 'off' if side == 'chapter' else 'on'
     command = [sys.executable, '-m', 'bertnli.evidence.bench', side, work, str(scale), data or '']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or done.returncode
         raise BertNLIError(
-            'a measurement failed',
-            where=f'{side}, {work}',
-            found=done.stderr.strip().splitlines()[-1:] or done.returncode,
-            remedy='run `bertnli doctor`',
+            'a measurement failed', where=f'{side}, {work}', found=last, remedy='run `bertnli doctor`'
         )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -308,79 +281,48 @@ def compare(works=WORKS, *, data=None, rounds=3, scale=2, say=print):
     """Measure chapter and library in turn, `rounds` times each; returns JSON content.
 
     Each work has `chapter`, `bertnli` (medians, in `unit`), `ratio` (median of the rounds' ratios), all
-    `ratios`, and the peak memory of both in MB.
+    `ratios`, and the peak memory of both in MB. Raises `SettingsError` for a work that is not in `WORKS`.
     """
     unknown = [work for work in works if work not in WORKS]
     if unknown:
-        raise SettingsError('there is no such measurement', found=unknown, allowed=', '.join(WORKS))
+        raise SettingsError('unknown measurement', found=unknown, allowed=', '.join(WORKS))
     found = {'machine': runtime.report(), 'rounds': rounds, 'scale': scale}
+    measured = data, scale
     for work in works:
-        sides = {'chapter': [], 'our': []}
-        for _ in range(rounds):
-            for side, results in sides.items():
-                results.append(_in_process(side, work, data, scale))
-        rates = {side: [r['numbers'][0] for r in results] for side, results in sides.items()}
-        ratios = [ours / theirs for ours, theirs in zip(rates['our'], rates['chapter'])]
-        found[work] = {
-            'unit': _UNITS[work],
-            'chapter': statistics.median(rates['chapter']),
-            'bertnli': statistics.median(rates['our']),
-            'ratio': statistics.median(ratios),
-            'ratios': ratios,
-            'chapter_peak_mb': max(r['peak_mb'] for r in sides['chapter']),
-            'bertnli_peak_mb': max(r['peak_mb'] for r in sides['our']),
-        }
-        _add_extras(found, work, sides['our'], data, scale)
-        say(_line(work, found[work]))
+        row, ratios, theirs, ours = _in_turn('chapter', work, rounds, measured)
+        peaks = [max(result['peak_mb'] for result in results) for results in (theirs, ours)]
+        row.update(unit=_UNITS[work], ratios=ratios, chapter_peak_mb=peaks[0], bertnli_peak_mb=peaks[1])
+        if work == 'finetune':
+            machine = _in_process('our', 'machine', *measured)['numbers'][0]
+            done = statistics.median(r['numbers'][0] * r['numbers'][1] for r in ours)
+            row.update(matrix_rate=machine, share_of_matrix_rate=done / machine)
+        if work == 'predict':
+            row['single_pair_ms'] = statistics.median(r['numbers'][1] for r in ours)
+        found[work] = row
+        say(_line(work, row['chapter'], row) + f'   peak {peaks[0]} → {peaks[1]} MB')
     if 'finetune' in works and importlib.util.find_spec('torch'):
-        found['torch'] = _torch_peers(data, rounds, scale, say)
+        # Padded to `MAX_LEN`, and grouped by length.
+        found['torch'] = {}
+        for padding in ('padded', 'grouped'):
+            row = found['torch'][padding] = _in_turn(f'torch_{padding}', 'finetune', rounds, measured)[0]
+            say(_line(f'torch {padding}', row['torch'], {**row, 'unit': _UNITS['finetune']}))
     return found
 
 
-def _add_extras(found, work, ours, data, scale):
-    """What only our side can tell: the share of the matrix rate, the time of a single pair."""
-    if work == 'finetune':
-        machine = _in_process('our', 'machine', data, scale)['numbers'][0]
-        done = statistics.median(r['numbers'][0] * r['numbers'][1] for r in ours)
-        found[work].update(matrix_rate=machine, share_of_matrix_rate=done / machine)
-    if work == 'predict':
-        found[work]['single_pair_ms'] = statistics.median(r['numbers'][1] for r in ours)
+def _in_turn(side, work, rounds, measured):
+    """A side against ours in turn: the row of medians, the ratios, and all results of both."""
+    theirs, ours = [], []
+    for _ in range(rounds):
+        theirs.append(_in_process(side, work, *measured))
+        ours.append(_in_process('our', work, *measured))
+    rates = [[result['numbers'][0] for result in results] for results in (theirs, ours)]
+    ratios = [b / a for a, b in zip(*rates)]
+    their, our, ratio = map(statistics.median, (*rates, ratios))
+    return {side.partition('_')[0]: their, 'bertnli': our, 'ratio': ratio}, ratios, theirs, ours
 
 
-def _line(work, row):
-    return (
-        f'{work:14} {row["chapter"]:10.1f} → {row["bertnli"]:10.1f} {row["unit"]:18} {row["ratio"]:6.1f} ×'
-        f'   peak {row["chapter_peak_mb"]} → {row["bertnli_peak_mb"]} MB'
-    )
-
-
-def _torch_peers(data, rounds, scale, say):
-    """Fine-tuning in PyTorch against ours, in turn: padded to `MAX_LEN`, and grouped by length."""
-    found = {}
-    for padding in ('padded', 'grouped'):
-        ours, theirs = [], []
-        for _ in range(rounds):
-            theirs.append(_in_process(f'torch_{padding}', 'finetune', data, scale)['numbers'][0])
-            ours.append(_in_process('our', 'finetune', data, scale)['numbers'][0])
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
-        found[padding] = {
-            'torch': statistics.median(theirs),
-            'bertnli': statistics.median(ours),
-            'ratio': ratio,
-        }
-        say(
-            f'{"torch " + padding:14} {found[padding]["torch"]:10.1f} → {found[padding]["bertnli"]:10.1f} '
-            f'{_UNITS["finetune"]:18} {ratio:6.1f} ×'
-        )
-    return found
-
-
-def _torch_padded_finetune(data, scale):
-    return _torch_finetune(data, scale, grouped=False)
-
-
-def _torch_grouped_finetune(data, scale):
-    return _torch_finetune(data, scale, grouped=True)
+def _line(name, theirs, row):
+    return f'{name:14} {theirs:10.1f} → {row["bertnli"]:10.1f} {row["unit"]:18} {row["ratio"]:6.1f} ×'
 
 
 def _torch_finetune(data, scale, grouped):
@@ -395,18 +337,14 @@ def _torch_finetune(data, scale, grouped):
             super().__init__()
             self.tokens, self.segments = layers.Embedding(len(vocab), UNITS), layers.Embedding(2, UNITS)
             self.positions = layers.Parameter(torch.randn(1, 1000, UNITS) * 0.02)
-            self.blocks = layers.ModuleList(
-                layers.TransformerEncoderLayer(UNITS, HEADS, FFN, 0.2, batch_first=True)
-                for _ in range(LAYERS)
-            )
+            block = layers.TransformerEncoderLayer(UNITS, HEADS, FFN, 0.2, batch_first=True)
+            self.encoder = layers.TransformerEncoder(block, LAYERS)
             self.head = layers.Sequential(layers.Linear(UNITS, 256), layers.ReLU(), layers.Linear(256, 3))
 
         def forward(self, ids, segments, lengths):
             padding = torch.arange(ids.shape[1])[None] >= lengths[:, None]
             X = self.tokens(ids) + self.segments(segments) + self.positions[:, : ids.shape[1]]
-            for block in self.blocks:
-                X = block(X, src_key_padding_mask=padding)
-            return self.head(X[:, 0])
+            return self.head(self.encoder(X, src_key_padding_mask=padding)[:, 0])
 
     net, loss = Net(), layers.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
@@ -424,6 +362,9 @@ def _torch_finetune(data, scale, grouped):
     batches = order if grouped else order[: 4 * scale]
     return [BATCH / statistics.mean(_steps(step, batches, len(batches) - 2))]
 
+
+_torch_padded_finetune = functools.partial(_torch_finetune, grouped=False)
+_torch_grouped_finetune = functools.partial(_torch_finetune, grouped=True)
 
 if __name__ == '__main__':
     _side, _work, _scale, _data = sys.argv[1:]

@@ -1,7 +1,7 @@
-"""Evidence: the same question asked of several trainings, for the tables of the README and the model cards.
+"""Studies: tables of several trainings, for the README and the model cards.
 
-A study is a list of runs. Each run is a job of recipes.py in a folder of its own, goes on where it was
-interrupted, and is judged on dev; on test only when that is asked for, once everything has been chosen.
+A study is a list of runs. Each run has a folder of its own, resumes where it was interrupted, and is
+evaluated on dev; on test only when that is asked for, once everything has been chosen.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+import numpy as onp
+
 from ..analysis.baselines import hypothesis_only_baseline, overlap_baseline
-from ..app.jobs import evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
+from ..app.jobs import Job, evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
 from ..corpora.files import download_extract
 from ..machine.disk import whole_file
 from ..pictures.speed import plot_sizes
@@ -21,18 +23,19 @@ from ..settings import changed
 from ..text import read_snli
 from ..tokens import RESERVED
 
+_CAPITALS = re.compile(r'\S*[A-Z][^\s)]*')  # a word with one, up to a bracket of the parse
 _ALL_PAIRS = 549_367  # labelled training pairs of the whole SNLI 1.0
 
 
 class Run(NamedTuple):
-    """A fine-tuning: of which BERT (a row of `_BERTS`, a name, or none), by which row of the presets."""
+    """A fine-tuning: of which BERT (a key of `_BERTS`, a name, or none), by which preset."""
 
     name: str
     bert: str
     preset: str = 'tuned'
     seed: int = 0
     limit: Optional[int] = None
-    capitals: bool = False  # whether words with capitals are unknown, as in the chapter's early edition
+    capitals: bool = False  # words with capitals are unknown, as in the chapter's early edition
     align_first: Optional[bool] = None  # None: as the preset does
 
 
@@ -49,12 +52,12 @@ _LADDER = [
 
 
 def ladder(out, data=None, *, test=False, **options):
-    """One improvement after the other, on the same pairs: a list of rows."""
+    """One improvement after the other, on the same pairs."""
     return [_answer(run, out, data, test, options) for run in _LADDER]
 
 
 def pretraining(out, data=None, *, test=False, **options):
-    """The gaps of WikiText-2 that each BERT fills, among the words that all of them know: a list of rows."""
+    """The masked words of WikiText-2 that each BERT finds, among the words that all of them know."""
     berts = {name: _bert(name, out, data, options) for name in [*_BERTS, 'bert-wikitext2']}
     known = set.intersection(*(set(vocab.idx_to_token) for _, vocab in berts.values())) - {'<unk>', *RESERVED}
     rows = []
@@ -66,21 +69,17 @@ def pretraining(out, data=None, *, test=False, **options):
 
 
 def seeds(out, data=None, *, test=False, **options):
-    """Three fine-tunings that differ in nothing but the seed; rows, then their mean and deviation."""
+    """Three fine-tunings that differ only in the seed; then their mean and standard deviation."""
     runs = [Run(f'seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
     rows = [_answer(run, out, data, test, options) for run in runs]
-    judged = [name for name in ('dev_accuracy', 'test_accuracy') if name in rows[0]]
-    found = {name: [row[name] for row in rows] for name in judged}
+    found = {name: [row[name] for row in rows] for name in (f'{split}_accuracy' for split in _splits(test))}
     means = {name: statistics.mean(values) for name, values in found.items()}
     spread = {f'{name}_deviation': statistics.stdev(values) for name, values in found.items()}
     return [*rows, {'name': 'mean', **means, **spread}]
 
 
 def sizes(out, data=None, *, test=False, **options):
-    """Fine-tunings on 5 % to 100 % of the training pairs; rows, then a forecast for all of SNLI.
-
-    Also draws them, as `sizes.png` in `out`.
-    """
+    """Fine-tunings on 5 % to 100 % of the pairs, then a forecast for all of SNLI; `sizes.png` shows them."""
     count = len(read_snli(download_extract('SNLI', data_dir=data), split='train')[2])
     limits = [count * percent // 100 for percent in (5, 10, 25, 50)]
     runs = [Run(f'{limit:,} pairs', 'bert-wikitext2', limit=limit) for limit in limits]
@@ -93,7 +92,7 @@ def sizes(out, data=None, *, test=False, **options):
 
 
 def baselines(out, data=None, *, test=False, **_):
-    """What a reader reaches who never sees the premise, or sees no words, only how many are shared."""
+    """What can be reached without the premise, or from the number of shared words alone."""
     folder = download_extract('SNLI', data_dir=data)
     train = read_snli(folder, split='train')
     judged = {split: read_snli(folder, split=split) for split in _splits(test)}
@@ -104,26 +103,21 @@ def baselines(out, data=None, *, test=False, **_):
     ]
 
 
-STUDIES = {
-    'pretraining': pretraining,
-    'ladder': ladder,
-    'seeds': seeds,
-    'sizes': sizes,
-    'baselines': baselines,
-}
+# Each returns its table as a list of rows.
+STUDIES = {study.__name__: study for study in (pretraining, ladder, seeds, sizes, baselines)}
 
 
 def forecast(points, count):
-    """The accuracy at `count` pairs if the error goes on falling as a power of the pairs (a straight line in
-    logarithms through `points`, pairs of a count and an accuracy; Hestness et al. 2017). It is a guess.
+    """The accuracy at `count` pairs if the error continues as a power law (Hestness et al. 2017): a guess.
+
+    It is read off a straight line in logarithms through `points`, tuples of a count and an accuracy.
 
     >>> round(forecast([(100, 0.5), (400, 0.75)], 1600), 3)
     0.875
     """
-    xs, ys = [math.log(n) for n, _ in points], [math.log(1 - accuracy) for _, accuracy in points]
-    x, y = statistics.mean(xs), statistics.mean(ys)
-    slope = sum((a - x) * (b - y) for a, b in zip(xs, ys)) / sum((a - x) ** 2 for a in xs)
-    return 1 - math.exp(y + slope * (math.log(count) - x))
+    logarithms = [(math.log(n), math.log(1 - accuracy)) for n, accuracy in points]
+    line = onp.polyfit(*zip(*logarithms), 1)
+    return 1 - math.exp(onp.polyval(line, math.log(count)))
 
 
 def _splits(test):
@@ -131,18 +125,16 @@ def _splits(test):
 
 
 def _answer(run, out, data, test, options):
-    """Train a run to its end, judge it, and tell it as a row."""
+    """The row of a run, which is trained to its end and evaluated."""
     # Named by what is trained, not by the row: two rows that ask for the same share it.
     folder = _folder(out, *(f'{name} {value}' for name, value in run._asdict().items() if name != 'name'))
     bert, vocab = _bert(run.bert, out, data, options)
     if run.capitals:
         data = _without_capitals(Path(out, 'capitals-unknown'), data)
-    chosen = preset(run.preset)
-    settings = changed(chosen.finetune, seed=run.seed, align_first=run.align_first)
-    chosen = dataclasses.replace(chosen, finetune=settings)
-    _, metrics = finetune(
-        folder, bert, vocab, data=data, chosen=chosen, limit=run.limit, resume=True, **options
-    )
+    recipe = preset(run.preset)
+    settings = changed(recipe.finetune, seed=run.seed, align_first=run.align_first)
+    recipe = dataclasses.replace(recipe, finetune=settings)
+    _, metrics = finetune(folder, bert, vocab, Job(recipe, data, limit=run.limit, resume=True, **options))
     row = {'name': run.name, **metrics}
     for split in _splits(test):
         judged, _ = evaluate_folder(folder, split, data=data, progress=False)
@@ -151,11 +143,10 @@ def _answer(run, out, data, test, options):
 
 
 def _bert(name, out, data, options):
-    """A BERT that the study pretrains, or one that there is."""
+    """A BERT of `_BERTS`, pretrained here, or one by its name or folder."""
     if name not in _BERTS:
         return pretrained(name, options.get('devices'))
-    folder = _folder(out, 'bert', name)
-    return pretrain(folder, data=data, chosen=preset(_BERTS[name]), resume=True, **options)[:2]
+    return pretrain(_folder(out, 'bert', name), Job(preset(_BERTS[name]), data, resume=True, **options))[:2]
 
 
 def _folder(out, *words):
@@ -175,8 +166,6 @@ def _without_capitals(folder, data):
                 for number, row in enumerate(rows):
                     label, first, second, rest = row.split('\t', 3)
                     if number:  # below the names of the columns
-                        first, second = (
-                            re.sub(r'\S*[A-Z][^\s)]*', '<unk>', parse) for parse in (first, second)
-                        )
+                        first, second = (_CAPITALS.sub('<unk>', parse) for parse in (first, second))
                     file.write('\t'.join([label, first, second, rest]).encode())
     return folder

@@ -152,7 +152,7 @@ def test_after_a_kill_a_restart_ends_with_the_undisturbed_weights(undisturbed, h
     code, out, err = finished(process)
     assert code == 0, err
     assert 'restart 1 of 1' in err
-    assert 'going on after step' in out
+    assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path / 'out') == 0.0
     assert everything(hosts) == []
 
@@ -171,7 +171,7 @@ def test_a_cut_link_ends_the_job_on_both_sides_and_it_goes_on(undisturbed, hosts
     hosts[number].plug('up')
     code, out, err = finished(start(*words, '--resume'))
     assert code == 0, err
-    assert 'going on after step' in out
+    assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path / 'out') == 0.0
 
 

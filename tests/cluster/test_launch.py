@@ -222,7 +222,7 @@ def test_after_a_kill_a_job_goes_on_to_the_same_weights(undisturbed, tmp_path, r
     name = role if role == 'scheduler' else f'{role} {number}'
     assert f'the job has ended: {name} was ended by SIGKILL' in err
     assert 'restart 1 of 1' in err
-    assert 'going on after step' in out
+    assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path) == 0.0
     assert numbers_in(tmp_path)['dev_accuracy'] == numbers_in(undisturbed)['dev_accuracy']
 
@@ -241,7 +241,7 @@ def test_a_job_ends_with_its_launcher_and_goes_on(undisturbed, tmp_path, number)
     if number != signal.SIGKILL:
         assert 'the state of step' in err
     out, _ = run(*words, '--resume')
-    assert 'going on after step' in out
+    assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path) == 0.0
 
 

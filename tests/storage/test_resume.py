@@ -87,10 +87,10 @@ def job(kind, out, resume=False, chosen=CHOSEN, seconds=0):
 
     recipes.Keeper = functools.partial(Keeper, seconds=seconds)
     try:
-        options = {'chosen': chosen, 'on_log': on_log, 'progress': False, 'resume': resume}
+        options = {'on_log': on_log, 'progress': False, 'resume': resume}
         if kind == 'pretrain':
-            return recipes.pretrain(out, **options)
-        return recipes.finetune(out, None, None, limit=128, **options)
+            return recipes.pretrain(out, recipes.Job(chosen, **options))
+        return recipes.finetune(out, None, None, recipes.Job(chosen, limit=128, **options))
     finally:
         recipes.Keeper = Keeper
 
@@ -163,7 +163,7 @@ def test_a_run_that_has_ended_is_not_repeated_and_another_one_is_refused(undistu
     whole, _ = undisturbed['pretrain']
     before = outcome(whole)
     bert, vocab, metrics = job('pretrain', whole, resume=True)
-    assert 'has ended already' in capsys.readouterr().out
+    assert 'already finished' in capsys.readouterr().out
     assert outcome(whole) == before
     assert metrics.items() <= json.loads((whole / 'metrics.json').read_text()).items()
     assert metrics['vocabulary'] == len(vocab) == bert.encoder.token_embedding.weight.shape[0]
@@ -507,20 +507,22 @@ def test_the_command_stops_with_130_or_143_says_how_to_go_on_and_ends_bit_equal(
     whole, parts = tmp_path / 'whole', tmp_path / 'in parts'
     demo = PRESETS['demo']
     chosen = dataclasses.replace(demo, pretrain=changed(demo.pretrain, num_steps=60, batch_size=32))
-    recipes.pretrain(whole, chosen=chosen, progress=False)
+    recipes.pretrain(whole, recipes.Job(chosen, progress=False))
     words = [*COMMAND, str(parts)]
     for number, code, steps in ((signal.SIGINT, 130, 5), (signal.SIGTERM, 143, 25)):
         found, _, errors = start_command(words, number, steps)
         assert found == code, errors
         assert 'Traceback' not in errors
         *_, first, second = errors.splitlines()
-        assert re.fullmatch(r'bertnli: interrupted after step (\d+); the state of step \1 is kept', first)
-        before, hint = second.split('bertnli: go on with: bertnli ')
+        assert re.fullmatch(
+            r'bertnli: interrupted after step (\d+); with resume it goes on from step \1', first
+        )
+        before, hint = second.split('bertnli: to resume: bertnli ')
         words = shlex.split(hint)
         assert (before, words) == ('', [*COMMAND, str(parts), '--resume'])
     code, said, errors = start_command(words)
     assert code == 0, errors
-    assert 'going on after step' in said
+    assert 'resuming after step' in said
     names = [{path.name for path in out.iterdir()} for out in (whole, parts)]
     assert names[0] == names[1]
 

@@ -17,7 +17,7 @@ from bertnli import (
     load_pretrained_model,
     predict_snli,
 )
-from bertnli.app.jobs import finetune
+from bertnli.app.jobs import Job, finetune
 from bertnli.settings import changed
 from bertnli.storage import checkpoints as module
 
@@ -84,7 +84,7 @@ def test_a_quick_training_on_the_sample_reaches_the_band_of_five_seeds(tmp_path)
     row = PRESETS['demo']
     quick = dataclasses.replace(row, finetune=changed(row.finetune, num_epochs=4, align_first=True))
     bert, vocab = load_pretrained_model('bert-wikitext2')
-    _, metrics = finetune(tmp_path, bert, vocab, chosen=quick, limit=4000, progress=False)
+    _, metrics = finetune(tmp_path, bert, vocab, Job(quick, limit=4000, progress=False))
     assert 0.64 <= metrics['dev_accuracy'] <= 0.71
     assert 0.65 <= metrics['train_accuracy'] <= 0.72
 

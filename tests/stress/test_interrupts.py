@@ -77,7 +77,7 @@ def test_ctrl_c_at_random_moments_ends_a_training_with_130_and_no_traceback(coun
 UNLUCKY = """
 command._GRACE = 2
 import bertnli.app.cli
-@bertnli.cli.main.command()
+@bertnli.app.cli.main.command()
 def unlucky():
     moment()
 def hit():
@@ -100,6 +100,11 @@ MOMENTS = {
  try: hit()
  finally: raise bertnli.SettingsError('another matter')""",
     'in the middle of an import': 'def moment():\n import broken',
+    # As NumPy's does while it is imported: C's PyErr_Print is this call.
+    'where a C extension prints it': """def moment():
+ try: hit()
+ except BaseException: sys.excepthook(*sys.exc_info())
+ raise ImportError('another matter')""",
     'in a loop': 'def moment():\n while True: hit()',
     'before an exit that hangs': """import atexit
 atexit.register(time.sleep, 600)

@@ -19,7 +19,8 @@ from bertnli import (
     load_checkpoint,
     read_snli,
 )
-from bertnli.app import jobs as recipes
+from bertnli.app import jobs
+from bertnli.app.jobs import Job
 from bertnli.devices import cpu_devices
 from bertnli.runtime import mx
 from bertnli.settings import changed
@@ -60,7 +61,7 @@ def demos(tmp_path_factory):
     results = []
     for seed in (3, 3, 4):
         out, said = tmp_path_factory.mktemp('demo'), []
-        metrics = recipes.demo(out, chosen=tiny(seed), limit=128, progress=False, say=said.append)
+        metrics = jobs.demo(out, Job(tiny(seed), limit=128, progress=False), said.append)
         results.append((out, metrics, '\n'.join(map(str, said))))
     return results
 
@@ -103,7 +104,7 @@ def test_the_numbers_of_a_demo_are_complete_and_make_sense(demos):
 
 def test_a_demo_shows_five_predictions_with_probabilities(demos):
     said = demos[0][2]
-    assert said.count('premise') == said.count('people said') == 5
+    assert said.count('premise') == said.count('the label is') == 5
     assert all(label in said for label in LABELS)
     assert f'test accuracy {demos[0][1]["test_accuracy"]:.3f}' in said
 
@@ -126,10 +127,10 @@ def test_another_seed_gives_other_numbers(demos):
 
 def test_a_saved_demo_answers_as_it_did_when_it_was_trained(demos):
     out, metrics, _ = demos[0]
-    judged, found = recipes.evaluate_folder(out / 'nli', 'test', progress=False)
+    judged, found = jobs.evaluate_folder(out / 'nli', 'test', progress=False)
     assert judged.accuracy == metrics['test_accuracy']
     assert found['accuracy'] == pytest.approx(judged.accuracy, abs=1e-6)
-    dev, _ = recipes.evaluate_folder(out / 'nli', 'dev', progress=False)
+    dev, _ = jobs.evaluate_folder(out / 'nli', 'dev', progress=False)
     assert dev.accuracy == pytest.approx(metrics['dev_accuracy'])
 
 
@@ -144,7 +145,7 @@ def test_numbers_beside_a_model_are_those_of_its_training(demos):
 
 
 def test_fine_tuning_without_pretraining_takes_its_words_from_the_pairs(tmp_path):
-    net, metrics = recipes.finetune(tmp_path, None, None, chosen=tiny(), limit=64, progress=False)
+    net, metrics = jobs.finetune(tmp_path, None, None, Job(tiny(), limit=64, progress=False))
     vocab = load_checkpoint(tmp_path).vocab
     assert isinstance(net, BERTClassifier)
     assert vocab.idx_to_token[:5] == ['<unk>', '<pad>', '<mask>', '<cls>', '<sep>']
@@ -154,9 +155,9 @@ def test_fine_tuning_without_pretraining_takes_its_words_from_the_pairs(tmp_path
 
 def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_path):
     def words(**values):
-        chosen = tiny()
-        chosen = dataclasses.replace(chosen, pretrain=changed(chosen.pretrain, min_freq=1, **values))
-        return recipes.pretrain(tmp_path, chosen=chosen, limit=64, progress=False)[1]
+        preset = tiny()
+        preset = dataclasses.replace(preset, pretrain=changed(preset.pretrain, min_freq=1, **values))
+        return jobs.pretrain(tmp_path, Job(preset, limit=64, progress=False))[1]
 
     wiki, both = words(), words(pair_text=True)
     pairs = read_snli(download_extract('SNLI'), split='train', limit=64)
@@ -169,7 +170,7 @@ def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_p
 def test_text_that_is_read_three_times_gives_three_times_its_pairs_and_the_same_words():
     settings = changed(tiny().pretrain, min_freq=1, pair_text=True, max_len=256)
     once, thrice = (
-        recipes._pretraining_text(None, changed(settings, wiki_times=times), 64, False) for times in (1, 3)
+        jobs._pretraining_text(None, changed(settings, wiki_times=times), 64, False) for times in (1, 3)
     )
     assert once.left_out == thrice.left_out == 0
     assert len(thrice) - 64 == 3 * (len(once) - 64)
@@ -179,8 +180,8 @@ def test_text_that_is_read_three_times_gives_three_times_its_pairs_and_the_same_
 def test_pretraining_may_begin_with_counts_of_its_text(tmp_path):
     settings = changed(tiny().pretrain, num_steps=1, learning_rate=1e-9)
     for counted in (False, True):
-        chosen = dataclasses.replace(tiny(), pretrain=changed(settings, count_first=counted))
-        bert, vocab, _ = recipes.pretrain(tmp_path, chosen=chosen, progress=False)
+        preset = dataclasses.replace(tiny(), pretrain=changed(settings, count_first=counted))
+        bert, vocab, _ = jobs.pretrain(tmp_path, Job(preset, progress=False))
         frequencies = np.exp(bert.mlm.output.bias.data().asnumpy())
         counts = np.array([dict(vocab.token_freqs).get(word, 0) for word in vocab.idx_to_token])
         expected = counts / counts.sum() if counted else 1
@@ -188,9 +189,9 @@ def test_pretraining_may_begin_with_counts_of_its_text(tmp_path):
 
 
 def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):
-    bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
-    chosen = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, dropout=0.4))
-    recipes.finetune(tmp_path, bert, vocab, chosen=chosen, limit=64, progress=False)
+    bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
+    preset = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, dropout=0.4))
+    jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False))
     assert load_checkpoint(demos[0][0] / 'bert').settings.dropout == 0.1
     assert load_checkpoint(tmp_path).settings.dropout == 0.4
 
@@ -198,9 +199,9 @@ def test_fine_tuning_may_use_another_dropout_than_pretraining(demos, tmp_path):
 def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
     settings = changed(tiny().finetune, num_epochs=1, learning_rate=1e-9)
     for aligned in (False, True):
-        bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
-        chosen = dataclasses.replace(tiny(), finetune=changed(settings, align_first=aligned))
-        net, _ = recipes.finetune(tmp_path, bert, vocab, chosen=chosen, limit=64, progress=False)
+        bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
+        preset = dataclasses.replace(tiny(), finetune=changed(settings, align_first=aligned))
+        net, _ = jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False))
         heads = net.bert.encoder.blks[0].attention
         others = np.kron(
             1 - np.eye(heads.num_heads), np.ones([heads.W_q.weight.shape[0] // heads.num_heads] * 2)
@@ -212,18 +213,18 @@ def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
 def test_fine_tuning_follows_from_its_seed_whatever_came_before(demos, tmp_path):
     saved = []
     for before in (1, 2):
-        bert, vocab = recipes.pretrained(demos[0][0] / 'bert', None)
+        bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
         mx.random.seed(before)
-        recipes.finetune(tmp_path, bert, vocab, chosen=tiny(), limit=32, progress=False)
+        jobs.finetune(tmp_path, bert, vocab, Job(tiny(), limit=32, progress=False))
         saved.append({path.name for path in tmp_path.glob('weights-*')})
     assert saved[0] == saved[1]
 
 
 def test_jobs_run_on_several_devices(tmp_path):
     devices = cpu_devices(2)
-    bert, vocab, metrics = recipes.pretrain(tmp_path / 'b', chosen=tiny(), devices=devices, progress=False)
+    bert, vocab, metrics = jobs.pretrain(tmp_path / 'b', Job(tiny(), devices=devices, progress=False))
     assert next(iter(bert.collect_params().values())).list_ctx() == devices
-    recipes.finetune(tmp_path / 'n', bert, vocab, chosen=tiny(), devices=devices, limit=33, progress=False)
+    jobs.finetune(tmp_path / 'n', bert, vocab, Job(tiny(), devices=devices, limit=33, progress=False))
     assert strict(tmp_path / 'n' / 'metrics.json')['devices'] == '[cpu(0), cpu(1)]'
     assert metrics['vocabulary'] == len(vocab)
 
@@ -238,7 +239,7 @@ def test_a_training_leaves_all_that_was_logged_and_its_curves(demos):
 
 def test_evaluating_writes_its_numbers_where_it_is_told(demos, tmp_path):
     out = demos[0][0]
-    judged, metrics = recipes.evaluate_folder(out / 'nli', 'dev', out=tmp_path, limit=50, progress=False)
+    judged, metrics = jobs.evaluate_folder(out / 'nli', 'dev', out=tmp_path, limit=50, progress=False)
     assert judged.n == 50
     assert strict(tmp_path / 'metrics.json') == metrics
     assert {'accuracy', 'n', 'split', 'confusion', 'seconds', 'versions', 'data', 'model'} <= set(metrics)
@@ -246,7 +247,7 @@ def test_evaluating_writes_its_numbers_where_it_is_told(demos, tmp_path):
 
 
 def test_a_pretrained_model_is_judged_by_the_gaps_it_fills(demos, tmp_path):
-    judged, metrics = recipes.evaluate_folder(demos[0][0] / 'bert', 'dev', out=tmp_path, progress=False)
+    judged, metrics = jobs.evaluate_folder(demos[0][0] / 'bert', 'dev', out=tmp_path, progress=False)
     assert strict(tmp_path / 'metrics.json') == metrics
     assert judged.items() <= metrics.items()
     assert 1 < judged['perplexity'] < 2 * len(load_checkpoint(demos[0][0] / 'bert').vocab)
@@ -254,28 +255,28 @@ def test_a_pretrained_model_is_judged_by_the_gaps_it_fills(demos, tmp_path):
 
 
 def test_half_precision_reaches_the_folder(tmp_path):
-    saved = [recipes.pretrain(tmp_path / str(h), chosen=tiny(), half=h, progress=False) for h in (0, 1)]
+    saved = [jobs.pretrain(tmp_path / str(h), Job(tiny(), half=h, progress=False)) for h in (0, 1)]
     sizes = [next((tmp_path / str(h)).glob('weights-*')).stat().st_size for h in (0, 1)]
     assert saved[0][2]['mlm_loss'] == saved[1][2]['mlm_loss']
     assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_a_corpus_is_described_by_counts_that_add_up(tmp_path):
-    found = recipes.describe(limit=200, out=tmp_path)
+    found = jobs.describe(limit=200, out=tmp_path)
     assert strict(tmp_path / 'metrics.json') == json.loads(json.dumps(found))
     for split in ('train', 'dev', 'test'):
         facts = found['SNLI'][split]
         assert sum(facts['labels'].values()) == facts['pairs'] == 200
         assert facts['words a premise']['least'] <= facts['words a premise']['median']
     assert found['wikitext-2']['train']['sentences'] > found['wikitext-2']['train']['paragraphs']
-    full = recipes.describe()['SNLI']['train']
+    full = jobs.describe()['SNLI']['train']
     assert any('no gold label' in reason for reason in full['skipped'])
 
 
 def test_presets_are_found_by_name():
-    assert recipes.preset('demo') is PRESETS['demo']
-    with pytest.raises(SettingsError, match='no such preset') as caught:
-        recipes.preset('large')
+    assert jobs.preset('demo') is PRESETS['demo']
+    with pytest.raises(SettingsError, match='unknown preset') as caught:
+        jobs.preset('large')
     assert 'chapter' in caught.value.allowed
 
 
@@ -290,7 +291,7 @@ def no_training(monkeypatch):
         raise AssertionError('a training began')
 
     for name in ('train_bert', 'train_nli'):
-        monkeypatch.setattr(recipes, name, begin)
+        monkeypatch.setattr(jobs, name, begin)
 
 
 @pytest.mark.usefixtures('no_training')
@@ -298,7 +299,7 @@ class TestBeforeTheFirstStep:
     def test_a_folder_that_cannot_be_written_is_told(self, tmp_path):
         (tmp_path / 'file').touch()
         with pytest.raises(DataError, match='cannot be written') as caught:
-            recipes.demo(tmp_path / 'file' / 'out', chosen=tiny())
+            jobs.demo(tmp_path / 'file' / 'out', Job(tiny()))
         assert caught.value.where == str(tmp_path / 'file' / 'out')
 
     def test_a_missing_corpus_of_pairs_is_told_before_the_pretraining(self, tmp_path):
@@ -306,29 +307,29 @@ class TestBeforeTheFirstStep:
         (data / 'wikitext-2').mkdir(parents=True)
         (data / 'wikitext-2' / 'wiki.train.tokens').write_text(' a b . c d . e f . \n' * 40)
         with pytest.raises(DataError, match='SNLI'):
-            recipes.demo(tmp_path / 'out', data=str(data), chosen=tiny())
+            jobs.demo(tmp_path / 'out', Job(tiny(), data=str(data)))
 
     def test_fewer_examples_than_devices_are_told(self, tmp_path):
-        for job in (recipes.demo, recipes.pretrain):
+        for train in (jobs.demo, jobs.pretrain):
             with pytest.raises(SettingsError, match='fewer examples than devices') as caught:
-                job(tmp_path, chosen=tiny(batch_size=2), devices=cpu_devices(3))
+                train(tmp_path, Job(tiny(batch_size=2), devices=cpu_devices(3)))
             assert caught.value.where == 'batch_size'
 
     def test_a_limit_below_the_batch_is_told(self, tmp_path):
         with pytest.raises(SettingsError, match='batch is larger than the data'):
-            recipes.demo(tmp_path, chosen=tiny(), limit=31)
+            jobs.demo(tmp_path, Job(tiny(), limit=31))
 
     def test_the_numbers_of_an_earlier_run_outlive_a_refused_one(self, tmp_path):
         (tmp_path / 'metrics.json').write_text('{"seed": 1}')
         with pytest.raises(AssertionError, match='a training began'):
-            recipes.pretrain(tmp_path, chosen=tiny())
+            jobs.pretrain(tmp_path, Job(tiny()))
         assert strict(tmp_path / 'metrics.json') == {'seed': 1}
 
     def test_a_model_folder_that_is_none_is_told(self, tmp_path):
         with pytest.raises(CheckpointError, match='not a model folder'):
-            recipes.pretrained(str(tmp_path), None)
-        assert recipes.pretrained('none', None) == (None, None)
+            jobs.pretrained(str(tmp_path), None)
+        assert jobs.pretrained('none', None) == (None, None)
 
     def test_a_classifier_cannot_be_fine_tuned_as_a_bert(self, demos):
         with pytest.raises(CheckpointError, match='another kind'):
-            recipes.pretrained(demos[0][0] / 'nli', None)
+            jobs.pretrained(demos[0][0] / 'nli', None)
