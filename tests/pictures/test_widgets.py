@@ -72,7 +72,7 @@ def test_the_pickers_choose_layer_and_head(play):
 @pytest.mark.parametrize('empty', ['', '   '])
 def test_an_empty_box_is_a_friendly_word_and_the_next_word_an_answer(play, empty):
     play.premise.value = empty
-    assert 'Write a sentence' in play.told.value
+    assert 'Type a sentence' in play.told.value
     assert play.answer.value == play.looks.value == ''
     play.head.value = 1  # nothing to look at, and no error
     play.premise.value = 'A man.'
@@ -88,7 +88,7 @@ def test_unknown_words_are_named_as_text(play):
 
 def test_a_very_long_sentence_is_shortened_and_said_so(play):
     play.premise.value = 'a dog runs ' * 3000
-    assert play.notes == [f'The pair is long: the last {9000 + 4 - 57} of its words were left out.']
+    assert play.notes == [f'The pair is too long: its last {9000 + 4 - 57} words were left out.']
     assert 'the first 40 of 60 tokens' in play.looks.value
 
 
