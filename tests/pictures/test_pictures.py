@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import inspect
 import io
 import math
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from bertnli.errors import SettingsError
+from bertnli.pictures import style as pictures
 from bertnli.pictures.answers import (
     plot_confusion,
     plot_labels,
@@ -418,6 +420,7 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_confusion([[1, 2, 3]], ['yes']),
         lambda: plot_confusion([[1, 2], [3]], ['yes', 'no']),
         lambda: plot_confusion([[1, -1], [0, 1]], ['yes', 'no']),
+        lambda: plot_confusion([[1, math.nan], [0, 1]], ['yes', 'no']),
         lambda: plot_lengths({}),
         lambda: plot_lengths([1, 2]),
         lambda: plot_lengths({'pair': []}),
@@ -431,6 +434,8 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_attention(ATTENTION, WORDS, head=3),
         lambda: plot_attention(ATTENTION, WORDS, rows=['one']),
         lambda: plot_attention([], []),
+        lambda: plot_attention([ATTENTION], WORDS),
+        lambda: plot_attention([[1.0], [1.0]], ['a']),
         lambda: plot_points([[0, 0]], [3], LABELS),
         lambda: plot_points([[0, 0, 0]], [1], LABELS),
         lambda: plot_points([[0, math.nan]], [1], LABELS),
@@ -450,6 +455,20 @@ def test_reliability_agrees_with_a_worked_example():
 def test_what_cannot_be_drawn_is_a_settings_error(wrong):
     with pytest.raises(SettingsError):
         wrong()
+
+
+def test_an_error_says_what_numbers_were_found_and_which_are_allowed():
+    with pytest.raises(SettingsError) as error:
+        plot_confusion([[1, -1], [0, 1]], ['yes', 'no'])
+    assert error.value.found == 'shape (2, 2), from -1 to 1'
+    assert error.value.allowed == 'numbers (not below 0) of shape (2, 2)'
+
+
+@pytest.mark.parametrize('largest', [1.1, 3, 60, 5000])
+def test_every_axis_of_ratios_has_some_ticks_but_not_too_many(largest):
+    axes = plot_ratios([('a', largest)]).axes[0]
+    low, high = axes.get_xlim()
+    assert 2 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 9
 
 
 def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -494,3 +513,12 @@ def test_speedups_stand_beside_the_line_of_all_workers():
         plot_speedups({'one': {'fast': [(2, 0)]}})
     with pytest.raises(SettingsError, match='nothing to draw'):
         plot_speedups({})
+
+
+@pytest.mark.parametrize('thing', [LiveCurves, plot_attention, pictures.element])
+def test_source_is_shown_as_it_is_and_coloured_in_a_notebook(thing):
+    shown = pictures.show_source(thing)
+    assert repr(shown).strip() == inspect.getsource(thing).strip()
+    assert repr(shown).count('\n') < 60
+    coloured = elements(shown._repr_html_())
+    assert len({attributes['style'] for tag, attributes in coloured if tag == 'span' and attributes}) > 3

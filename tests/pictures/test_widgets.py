@@ -86,6 +86,24 @@ def test_unknown_words_are_named_as_text(play):
     assert '<b>' not in play.told.value + play.reasons.value
 
 
+def test_a_vocabulary_that_only_counts_and_finds_numbers_is_enough():
+    class OnlyNumbers:  # as d2l's: `word in vocab` would never end
+        token_to_idx, idx_to_token, unk = VOCAB.token_to_idx, VOCAB.idx_to_token, VOCAB.unk
+        __len__, __getitem__ = Vocab.__len__, Vocab.__getitem__
+
+        def __contains__(self, word):
+            raise AssertionError('`in` was asked')
+
+    notes = playground(NET, OnlyNumbers(), examples=[('A zebra sleeps.', 'A man.')]).notes
+    assert notes == ['Words not in the vocabulary, read as <unk>: zebra']
+
+
+def test_as_plain_text_it_is_one_short_line(play):
+    play.premise.value, play.hypothesis.value = 'a dog runs ' * 3000, 'x' * 5000
+    assert repr(play).startswith("Playground('a dog runs a dog")
+    assert len(repr(play)) < 160
+
+
 def test_a_very_long_sentence_is_shortened_and_said_so(play):
     play.premise.value = 'a dog runs ' * 3000
     assert play.notes == [f'The pair is too long: its last {9000 + 4 - 57} words were left out.']
