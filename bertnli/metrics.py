@@ -1,12 +1,13 @@
 """Count right answers: sum counts, divide once, and read the sums only when somebody wants to see them.
 
-Reading a number from MXNet waits for everything before it. A tally therefore keeps what it is given as
-arrays on their devices, and fetches them when a mean is asked for.
+Reading a number from MXNet waits for everything before it; a tally keeps arrays until a mean is asked for.
 """
 
+import collections
 import math
+import time
 
-from .devices import devices_of, split_batch_multi_inputs
+from .devices import Alone, devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .runtime import autograd
 
@@ -35,7 +36,7 @@ class Tally:
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 self._sums[name] = self._sums.get(name, 0) + value
-            else:
+            else:  # an array may not be computed yet
                 self._waiting.append((name, value, self.step))
 
     def __getitem__(self, name):
@@ -45,7 +46,7 @@ class Tally:
         """All sums by name, as numbers; `Tally(sums)` counts on from them."""
         waiting, self._waiting = self._waiting, []
         for key, array, step in waiting:
-            value = float(array.item())
+            value = float(array.item())  # this waits
             if self._bad_step is None and not math.isfinite(value):
                 self._bad_step = step
             self._sums[key] = self._sums.get(key, 0) + value
@@ -63,7 +64,8 @@ def correct(scores, labels):
     >>> correct(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])).item()
     1.0
     """
-    return (scores.argmax(axis=1).astype('int32') == labels.astype('int32')).astype('float32').sum()
+    predicted = scores.argmax(axis=1).astype('int32')  # (B,)
+    return (predicted == labels.astype('int32')).astype('float32').sum()
 
 
 def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, total=lambda hits: [hits]):
@@ -75,12 +77,58 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, tot
     devices = devices_of(net)
     tally = Tally()
     for features, labels in data_iter:
+        # Every device answers for its share of the batch; dropout is off.
         X_shards, y_shards = split_f(features, labels, devices)
         with autograd.predict_mode():
             hits = [correct(net(X), y) for X, y in zip(X_shards, y_shards)]
+        # Sum counts, divide once: a mean of means would weigh small shares too much.
         for hit in total(hits)[0]:
             tally.add(hits=hit)
         tally.add(examples=len(labels))
-    if not tally.mean('examples', 'examples') == 1:
+    if not tally['examples']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return tally.mean('hits', 'examples')
+
+
+class Clock:
+    """Seconds and items of a run, and a leash: Python may run at most two steps ahead of the devices.
+
+    MXNet returns before the work is done. Without a leash, the queue would hold every batch of an epoch; with
+    a wait in each step, the devices would stand still while Python prepares the next. Time counts inside
+    `with clock:`; leaving it waits for all that was begun.
+    """
+
+    def __init__(self, ahead=2, team=None):
+        self._ahead, self._team, self._pending = ahead, team or Alone(), collections.deque()
+        self.seconds, self.items, self._start = 0.0, 0, None
+
+    def __enter__(self):
+        self._team.lap('begin')
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self._wait(0)
+        self.seconds, self._start = self.elapsed(), None
+        self._team.lap('end')
+
+    def elapsed(self):
+        """Seconds so far."""
+        return self.seconds + (0.0 if self._start is None else time.perf_counter() - self._start)
+
+    def tick(self, results, items):
+        """Note a step: the arrays that it ends with, waited for two steps later, and its items."""
+        self.items += items
+        self._pending.append(results)
+        self._wait(self._ahead)
+        self._team.lap('losses')
+
+    def _wait(self, allowed):
+        while len(self._pending) > allowed:
+            with self._team.patience('the sums of a step'):
+                for array in self._pending.popleft():
+                    array.wait_to_read()
+
+    def rate(self):
+        """Items a second."""
+        return self.items / self.seconds

@@ -227,6 +227,7 @@ def pretrain(
         progress=progress,
         keep=keep,
         start=start,
+        team=join_cluster(),
     )
     metrics = {
         'mlm_loss': result.mlm_loss,
@@ -253,12 +254,12 @@ def _pretraining_text(data, settings, limit, progress):
     wiki = read_wiki(folder)
     premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
     paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
-    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, cache=True, **chosen)
+    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **chosen)
     if settings.wiki_times == 1:
         return dataset
     # Words are counted once, however often their text is read.
     paragraphs = [*wiki * (settings.wiki_times - 1), *paragraphs]
-    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, cache=True, **chosen)
+    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, **chosen)
 
 
 def _new_bert(vocab, settings, seed, devices):
@@ -326,6 +327,7 @@ def finetune(
         progress=progress,
         keep=keep,
         start=start,
+        team=join_cluster(),
     )
     metrics = {
         'dev_accuracy': result.dev_accuracy,
