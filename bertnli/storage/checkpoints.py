@@ -26,7 +26,7 @@ from ..runtime import mx, np, parameters_by_path, report
 from ..settings import ModelSettings
 from ..text import LABELS
 from ..tokens import Vocab
-from .d2l_weights import _read_params, _sizes_of, _words_in
+from .d2l_weights import read_params, sizes_of, words_in
 
 SHIPPED = ('bert-wikitext2', 'bert-nli-small')
 _WEIGHTS = Path(__file__).parents[1] / 'weights'
@@ -63,7 +63,7 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     kind = 'bert' if isinstance(net, BERTModel) else 'nli'
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
     if not isinstance(bert, BERTModel):
-        raise _refused(net, 'only networks of this library can be saved', found=_class_of(bert or net))
+        raise _refused(net, 'only networks of this library can be saved', found=full_name(bert or net))
     folder = Path(folder)
     weights = _weights_of(net)
     # A good model is not replaced by one that nobody could load, or that would answer otherwise.
@@ -112,15 +112,10 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     return folder
 
 
-def _class_of(thing):
-    """The full name of a class: the reader's, d2l's and ours may be called alike."""
-    return f'{type(thing).__module__}.{type(thing).__qualname__}'
-
-
 def _refused(net, problem, found):
     return CheckpointError(
         problem,
-        where=_class_of(net),
+        where=full_name(net),
         found=found,
         allowed='a BERTModel of this library, or around one a BERTClassifier or your own class with the same '
         'parts, `bert` and `classifier`, and the same forward',
@@ -164,7 +159,7 @@ def _read_back(folder, manifest, weights):
     try:
         entries = _parse_manifest(manifest, folder)['files']
         content = {part: _read_verified(folder, part, entry) for part, entry in entries.items()}
-        Vocab.from_list(_words_in(content['vocab']))
+        Vocab.from_list(words_in(content['vocab']))
         found = safetensors.numpy.load(content['weights'])
         if not all(onp.array_equal(found[name], weights[name]) for name in {*found, *weights}):
             raise ValueError('the weights are others')
@@ -228,9 +223,9 @@ def load_checkpoint(folder, devices=None, *, kind=None):
     content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
     try:
         settings = ModelSettings(**manifest['model'])
-        vocab = Vocab.from_list(_words_in(content['vocab']))
+        vocab = Vocab.from_list(words_in(content['vocab']))
         weights = safetensors.numpy.load(content['weights'])
-        sizes = _sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
+        sizes = sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
         if manifest['model'] != {**manifest['model'], **sizes}:
             raise ValueError('the settings are not those of the weights')
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
@@ -376,9 +371,9 @@ def load_pretrained_model(pretrained_model, devices=None, **sizes):
         loaded = load_checkpoint(folder, devices, kind='bert')
         return loaded.net, loaded.vocab
     try:
-        vocab = Vocab.from_list(_words_in((folder / 'vocab.json').read_bytes()))
-        weights = _read_params((folder / 'pretrained.params').read_bytes())
-        found = _sizes_of(weights)
+        vocab = Vocab.from_list(words_in((folder / 'vocab.json').read_bytes()))
+        weights = read_params((folder / 'pretrained.params').read_bytes())
+        found = sizes_of(weights)
         # Not written down anywhere: what every published BERT has.
         found = {'num_heads': max(1, found['num_hiddens'] // 64), 'dropout': 0.1, **found}
     except Exception as error:  # a damaged file may fail anyhow

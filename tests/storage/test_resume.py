@@ -514,9 +514,7 @@ def test_the_command_stops_with_130_or_143_says_how_to_go_on_and_ends_bit_equal(
         assert found == code, errors
         assert 'Traceback' not in errors
         *_, first, second = errors.splitlines()
-        assert re.fullmatch(
-            r'bertnli: interrupted after step (\d+); the state of step \1 is kept', first
-        )
+        assert re.fullmatch(r'bertnli: interrupted after step (\d+); the state of step \1 is kept', first)
         before, hint = second.split('bertnli: to resume: bertnli ')
         words = shlex.split(hint)
         assert (before, words) == ('', [*COMMAND, str(parts), '--resume'])
