@@ -26,6 +26,7 @@ from bertnli import (
     save_checkpoint,
 )
 from bertnli.devices import cpu_devices
+from bertnli.machine.disk import write_json
 from bertnli.runtime import d2l, mx, np
 from bertnli.storage import checkpoints
 
@@ -281,7 +282,7 @@ def test_notes_that_are_no_strict_json_are_refused_and_the_old_model_stands(save
 def test_json_that_cannot_be_written_is_told_with_its_place(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(DataError) as caught:
-        checkpoints.write_json(tmp_path / 'file' / 'metrics.json', {})
+        write_json(tmp_path / 'file' / 'metrics.json', {})
     assert str(tmp_path) in caught.value.where
 
 
