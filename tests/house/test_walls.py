@@ -31,7 +31,7 @@ MAY = {
     'settings': '',
     'machine': '',
     'runtime': 'machine',
-    'corpora': 'settings machine',
+    'corpora': 'settings machine runtime',  # lazily: d2l's hub
     'fast': 'chapter settings runtime',
     'chapter': 'settings runtime machine corpora fast',
     'storage': 'chapter settings runtime machine corpora',
