@@ -2,7 +2,7 @@
 
 The public names of every file, in the order in which the data goes and the README reads. None is loaded
 before it is asked for: `import bertnli` alone starts no MXNet, no NumPy and no matplotlib, so worker
-processes and `bertnli --help` start in a blink.
+processes and `bertnli --help` start in a blink. It only waits for MXNet's import, to prepare the process.
 
 >>> import bertnli
 >>> bertnli.tokenize(['a dog runs .'])
@@ -10,6 +10,8 @@ processes and `bertnli --help` start in a blink.
 """
 
 import lazy_loader as _lazy
+
+from .machine import tuning as _tuning
 
 __version__ = '0.1.0'
 
@@ -30,7 +32,7 @@ _PUBLIC = {
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
     'pretraining': ['PretrainResult', 'train_bert'],
-    'finetuning': ['FinetuneResult', 'train_batch_ch13', 'train_ch13', 'train_nli'],
+    'finetuning': ['FinetuneResult', 'forward_backward', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
     'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
     'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
@@ -86,6 +88,8 @@ _FILES = {name.split('.')[0] for name in _PUBLIC} | {'training', 'fast', 'machin
 
 __getattr__, _, __all__ = _lazy.attach(__name__, submodules=_FILES, submod_attrs=_PUBLIC)
 __all__ += ['__version__']
+# A reader's own `import mxnet` leaves MXNet in the state that this library needs, as d2l's does.
+_tuning.wait_for_mxnet(afterwards=lambda: __getattr__('runtime'))
 
 
 def __dir__():

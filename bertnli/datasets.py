@@ -17,12 +17,11 @@ from functools import cached_property
 
 import numpy as onp
 
-from .corpora.folder import cache_dir
 from .corpora.rows import warn_of_skipped
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, _encode, _index_text, draw_next_sentences, join_pairs, mask_batch
-from .machine.disk import whole_file
+from .machine.disk import cache_dir, whole_file
 from .runtime import gluon, np
 from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki
 from .tokens import RESERVED, Vocab, require_special

@@ -1,11 +1,15 @@
-"""Choose devices, split a batch over them, and join the other processes that train the same network.
+"""Choose devices, split a batch over them, and the team of processes that trains one network.
 
-A device is an `mxnet.Context`. Nothing here trains: the trainings receive a list of devices, and ask
-`join_cluster` which part of each batch is theirs. Who starts those processes, launch.py knows.
+A device is an `mxnet.Context`. Nothing here trains: the trainings receive a list of devices, and a team that
+says which part of each batch is theirs.
+
+Legend: B examples in the batch.
 """
 
+import contextlib
+
 from .errors import SettingsError
-from .runtime import mx
+from .runtime import gluon, mx
 
 _MOST = 1024  # copies of a network on one processor
 
@@ -21,22 +25,18 @@ def try_all_gpus():
     return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
 
 
-def devices_of(net):
-    """The devices that hold a network's weights."""
-    return next(iter(net.collect_params().values())).list_ctx()
-
-
 def cpu_devices(count):
     """`count` devices on the processor, to watch data parallelism where no GPU is.
 
     They have their own copies of the weights but share the processor: they teach, they do not speed up.
+    Raises `SettingsError` unless `count` is a whole number from 1 to 1024.
 
     >>> cpu_devices(2)
     [cpu(0), cpu(1)]
     """
     if not isinstance(count, int) or not 1 <= count <= _MOST:
         raise SettingsError(
-            'the number of devices is not usable',
+            'invalid number of devices',
             where='devices',
             found=count,
             allowed=f'a whole number from 1 to {_MOST}',
@@ -45,12 +45,17 @@ def cpu_devices(count):
     return [mx.cpu(i) for i in range(count)]
 
 
-def split_batch_multi_inputs(X, y, devices):
-    """Split several inputs and the labels over devices (chapter section 16.5).
+def devices_of(net):
+    """The devices that hold a network's weights."""
+    return next(iter(net.collect_params().values())).list_ctx()
 
-    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`. Returns two lists with one entry a device: tuples
-    of input shards, and label shards. Shards differ by at most one example; when there are fewer examples
-    than devices, the last devices get none and the lists are shorter.
+
+def split_batch_multi_inputs(X, y, devices):
+    """Split the inputs and the labels of a batch over devices (chapter section 16.5).
+
+    `X` is one array `(B, …)` or a sequence of them, `y` is `(B, …)`. Returns two lists with one entry a
+    device: input shards (arrays, or tuples of arrays) and label shards. Shards differ by at most one example;
+    when there are fewer examples than devices, the last devices get none and the lists are shorter.
 
     >>> from bertnli.runtime import np
     >>> X, y = split_batch_multi_inputs([np.arange(3), np.arange(3)], np.arange(3), cpu_devices(2))
@@ -58,19 +63,71 @@ def split_batch_multi_inputs(X, y, devices):
     ([[2, 2], [1, 1]], [cpu(0), cpu(1)])
     """
     devices = list(devices)[: max(1, len(y))]
-    shares = [_shares(x, devices) for x in X]
-    return list(zip(*shares)), _shares(y, devices)
+    if hasattr(X, 'shape'):  # one input, as images or sentences of a sentiment are
+        return _shards(X, devices), _shards(y, devices)
+    # Each input is cut at the same places; the shards of one device then go together.
+    return list(zip(*(_shards(x, devices) for x in X))), _shards(y, devices)
 
 
-def _shares(array, devices):
+def _shards(array, devices):
     """Contiguous shards whose sizes differ by at most one, the larger first."""
-    if len(devices) == 1:
+    cuts = [share_of(len(array), i, len(devices)) for i in range(len(devices))]
+    if len(devices) == 1:  # nothing to cut
         return [array.as_in_ctx(devices[0])]
-    cuts = [_share(len(array), i, len(devices)) for i in range(len(devices))]
     return [array[start:end].as_in_ctx(device) for (start, end), device in zip(cuts, devices)]
 
 
-def _share(count, number, parts):
-    """Where part `number` of `count` examples begins and ends."""
+def share_of(count, number, parts):
+    """Where part `number` of `parts` begins and ends, of `count` examples.
+
+    >>> [share_of(5, number, 2) for number in range(2)]
+    [(0, 3), (3, 5)]
+    """
     size, extra = divmod(count, parts)
     return tuple(size * i + min(i, extra) for i in (number, number + 1))
+
+
+class Alone:
+    """A team of one process, which works on whole batches and has nobody to wait for.
+
+    A training asks its team: which examples are mine, what is the sum over all of us. Several processes, on
+    one machine or many, are a `bertnli.Cluster`, with the same methods.
+    """
+
+    number, count, first = 0, 1, True  # which process this is, of how many; the first one speaks and writes
+    exact = True  # whether a step is that of one process with all devices
+    store = None  # how processes exchange arrays
+
+    def share(self, X, y):
+        """The examples of a batch that this process trains on."""
+        return X, y
+
+    def split(self, X, y, devices):
+        """This process's part of a batch, over its devices."""
+        return split_batch_multi_inputs(X, y, devices)
+
+    def total(self, *groups):
+        """Each group of one-element arrays, summed over all processes; nobody waits."""
+        return groups
+
+    def trainer(self, parameters, settings, table=None):
+        """Adam (Kingma & Ba 2015) on all devices; `table` is the parameter with a row for each word."""
+        rate = {'learning_rate': settings.learning_rate}
+        # subtle: MXNet may otherwise update on its own store, and then nobody can clip before.
+        return gluon.Trainer(parameters, 'adam', rate, kvstore='device', update_on_kvstore=False)
+
+    def sum_gradients(self, trainer, tokens=None):
+        """Let every device have the sum of all gradients; `tokens` are the words of the whole batch."""
+        trainer.allreduce_grads()
+
+    def update(self, trainer, rate, divisor):
+        """Divide the gradients and let every device make the same update."""
+        trainer.set_learning_rate(rate)
+        trainer.update(divisor)
+
+    def patience(self, awaited):
+        """Inside, wait only so long for others."""
+        return contextlib.nullcontext()
+
+    def lap(self, name):
+        """A part of a step is over: for those who measure."""

@@ -4,9 +4,11 @@ Reading a number from MXNet waits for everything before it. A tally therefore ke
 arrays on their devices, and fetches them when a mean is asked for.
 """
 
+import collections
 import math
+import time
 
-from .devices import devices_of, split_batch_multi_inputs
+from .devices import Alone, devices_of, split_batch_multi_inputs
 from .errors import SettingsError
 from .runtime import autograd
 
@@ -84,3 +86,47 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, tot
     if not tally.mean('examples', 'examples') == 1:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return tally.mean('hits', 'examples')
+
+
+class Clock:
+    """Seconds and items of a run, and a leash: Python may run at most two steps ahead of the devices.
+
+    MXNet returns before the work is done. Without a leash, the queue would hold every batch of an epoch; with
+    a wait in each step, the devices would stand still while Python prepares the next. Time counts inside
+    `with clock:`; leaving it waits for all that was begun.
+    """
+
+    def __init__(self, ahead=2, team=None):
+        self._ahead, self._team, self._pending = ahead, team or Alone(), collections.deque()
+        self.seconds, self.items, self._start = 0.0, 0, None
+
+    def __enter__(self):
+        self._team.lap('begin')
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self._wait(0)
+        self.seconds, self._start = self.elapsed(), None
+        self._team.lap('end')
+
+    def elapsed(self):
+        """Seconds so far."""
+        return self.seconds + (0.0 if self._start is None else time.perf_counter() - self._start)
+
+    def tick(self, results, items):
+        """Note a step: the arrays that it ends with, waited for two steps later, and its items."""
+        self.items += items
+        self._pending.append(results)
+        self._wait(self._ahead)
+        self._team.lap('losses')
+
+    def _wait(self, allowed):
+        while len(self._pending) > allowed:
+            with self._team.patience('the sums of a step'):
+                for array in self._pending.popleft():
+                    array.wait_to_read()
+
+    def rate(self):
+        """Items a second."""
+        return self.items / self.seconds

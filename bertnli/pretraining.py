@@ -8,18 +8,13 @@ Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
 
 import dataclasses
 
-from tqdm.auto import tqdm
-
-from .cluster.stopwatch import watch
-from .cluster.worker import join_cluster
-from .devices import try_all_gpus
-from .errors import SettingsError
-from .fast.scoring import _lean_step
+from .devices import Alone, try_all_gpus
+from .fast.scoring import lean_step
 from .metrics import Tally
 from .model import BERTModel, table_of_words
-from .runtime import autograd, gluon, np
-from .settings import PretrainSettings
-from .training import Course, Updater, check_steps, in_parts, seed_step
+from .runtime import autograd, is_cross_entropy, np
+from .settings import PretrainSettings, check_steps
+from .training import Run, Updater
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,149 +28,105 @@ class PretrainResult:
     nsp_loss: float
     pairs_per_second: float
     seconds: float
-    history: list
+    history: list = dataclasses.field(repr=False)
 
 
-def train_bert(
-    train_iter,
-    net,
-    loss,
-    vocab_size,
-    devices=None,
-    log_interval=20,
-    num_steps=None,
-    *,
-    settings=None,
-    on_log=None,
-    progress=True,
-    keep=None,
-    start=None,
-):
+def train_bert(train_iter, net, loss, vocab_size, devices=None, *steps, settings=None, team=None, **options):
     """Pretrain `net` for `num_steps` batches, beginning the data again as often as needed (section 15.10).
 
     `train_iter` yields the chapter's seven arrays `(tokens, segments, valid_lens, pred_positions,
-    mlm_weights, mlm_Y, nsp_y)`. Every `log_interval` steps `on_log` receives a record with `step`,
-    `mlm_loss`, `nsp_loss` and `learning_rate`. Prints the chapter's two lines and returns a `PretrainResult`.
-
-    `keep` is offered the state after each step (`training.Course`); a `start` that it kept is continued, if
-    `train_iter` is a `Batches`. Ctrl-C waits for the end of a step and leaves `net` as it is then.
+    mlm_weights, mlm_Y, nsp_y)`. `steps` are the book's last arguments: `num_steps`, or `log_interval,
+    num_steps`; both may be given by name. Every `log_interval` (20) steps `on_log` receives a record with
+    `step`, `mlm_loss`, `nsp_loss` and `learning_rate`. `progress`, `on_log`, `keep` and `start` are those of
+    `training.Run`. Prints the chapter's two lines and returns a `PretrainResult`.
 
     Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite,
     `CheckpointError` for another model's `start`.
     """
-    settings = settings or PretrainSettings()
-    num_steps = settings.num_steps if num_steps is None else num_steps
-    check_steps(num_steps)
-    devices = devices or try_all_gpus()
+    settings, devices = settings or PretrainSettings(), devices or try_all_gpus()
+    log_interval, num_steps = _steps_of(steps, options, settings)
     table = table_of_words(net.encoder) if type(net) is BERTModel else None
-    updater = Updater(net.collect_params(), settings, num_steps, table=table)
-    course = Course(updater, keep, start, on_log)
-    if start:
-        train_iter.skip(course.steps)
-    clock, todo = course.clock, range(course.steps, num_steps)
-    shown = {'desc': 'pretraining', 'unit': 'step', 'disable': not progress}
-    with course.running(train_iter), clock, tqdm(total=num_steps, initial=course.steps, **shown) as bar:
-        for step, batch in zip(todo, _endless(train_iter)):
-            watch.lap('batch')
-            seed_step(settings.seed, step)
-            *X, y = batch
-            X, y = join_cluster().share(X, y)
-            parts = in_parts(X, y, settings.accumulate, updater)
-            mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices, parts)
-            watch.lap('forward and backward')
-            rate = updater.step(step, words, X[0])
-            mlm, nsp = join_cluster().total(mlm, nsp)
-            course.tally.step = step
-            course.tally.add(**updater.seen)
-            for one_mlm, one_nsp in zip(mlm, nsp):
-                course.tally.add(mlm=one_mlm, nsp=one_nsp)
-            course.tally.add(words=words, pairs=len(y))
-            clock.tick(mlm + nsp, len(batch[0]))
-            bar.update()
-            if (step + 1) % log_interval == 0 or step + 1 == num_steps:
-                course.means = {
-                    'mlm_loss': course.tally.mean('mlm', 'words'),
-                    'nsp_loss': course.tally.mean('nsp', 'pairs'),
-                }
-                course.check(step, rate)
-                bar.set_postfix({name: f'{value:.3f}' for name, value in course.means.items()})
-                course.log(step=step + 1, **course.means, learning_rate=rate)
-                course.tally = Tally()
-            course.steps = step + 1
-            course.end_step()
-    result = PretrainResult(
-        **course.means, pairs_per_second=clock.rate(), seconds=clock.seconds, history=course.history
-    )
+    updater = Updater(net.collect_params(), settings, num_steps, team, table)
+    with Run(updater, **options) as run:
+        for X, y in run.batches(train_iter, num_steps, 'pretraining'):
+            # Every device works on its share of the batch: forward, then backward.
+            mlm, nsp, words = train_batch_bert(net, (*X, y), loss, vocab_size, devices, run)
+            # One update for all copies of the weights, by the mean over the masked words.
+            run.step(words, X[0], len(y), mlm=mlm, nsp=nsp, words=words, pairs=len(y))
+            # Now and then, the mean losses since the last time.
+            if run.steps % log_interval == 0 or run.steps == num_steps:
+                run.average(mlm_loss=('mlm', 'words'), nsp_loss=('nsp', 'pairs'))
+                run.log(step=run.steps, **run.means, learning_rate=run.rate)
+                run.tally = Tally()
+        run.end_step()
+    speed = {'pairs_per_second': run.clock.rate(), 'seconds': run.clock.seconds}
+    result = PretrainResult(**run.means, **speed, history=run.history)
     print(f'MLM loss {result.mlm_loss:.3f}, NSP loss {result.nsp_loss:.3f}')
     print(f'{result.pairs_per_second:.1f} sentence pairs/sec on {devices}')
     return result
 
 
-def _endless(train_iter):
-    """The batches of epoch after epoch."""
-    while True:
-        empty = True
-        for batch in train_iter:
-            empty = False
-            yield batch
-        if empty:
-            raise SettingsError('there is nothing to train on', found='an iterator without batches')
+def _steps_of(steps, options, settings):
+    """`(log_interval, num_steps)`: the seed edition gave both after the devices, newer ones the second."""
+    named = options.pop('log_interval', 20), options.pop('num_steps', None)
+    log_interval, num_steps = (*named[: 2 - len(steps)], *steps)
+    num_steps = settings.num_steps if num_steps is None else num_steps
+    check_steps(num_steps)
+    return log_interval, num_steps
 
 
-def train_batch_bert(net, batch, loss, vocab_size, devices, parts=None):
+def train_batch_bert(net, batch, loss, vocab_size, devices, run=None):
     """Forward and backward of one batch over all devices; the update is the caller's.
 
     Gradients are sums over the M masked words of the batch (next-sentence losses weighted by M / B), so that
-    dividing them by M once gives mean losses whatever the number of devices. In a cluster they are those of
-    this worker's part, with the whole batch's M and B. `parts` may yield the batch in parts, each
-    `(inputs, nsp_y)`. Returns the sums of both losses (two lists of arrays) and M.
+    dividing them by M once gives mean losses whatever the number of devices. In a team they are those of this
+    process's part, with the whole batch's M and B; a `run` may work on the batch in parts.
+    Returns the sums of both losses (two lists of arrays) and M.
     """
     *X, y = batch
-    weights = batch[4].asnumpy()
-    words = max(1, int((weights > 0).sum()))
+    words = max(1, int((batch[4].asnumpy() > 0).sum()))  # M
+    team, parts = (run.team, run.parts(X, y)) if run else (Alone(), [(X, y)])
     mlm, nsp = [], []
-    for part_X, part_y in parts or [(X, y)]:
-        more_mlm, more_nsp = _forward_backward(
-            net, part_X, part_y, loss, vocab_size, devices, words / len(weights)
-        )
-        mlm, nsp = mlm + more_mlm, nsp + more_nsp
+    for part_X, part_y in parts:
+        shards = list(zip(*team.split(part_X, part_y, devices)))
+        # A device without an example still takes part, with a gradient of zero: its copy of the weights must
+        # make the same update as the others', and its last gradients must not count again.
+        some = [([x[:1].as_in_ctx(d) for x in part_X], part_y[:1].as_in_ctx(d)) for d in devices]
+        idle = [_forward(net, loss, shard, vocab_size, 0.0)[0] for shard in some[len(shards) :]]
+        # Forward on every device. Nothing waits: MXNet returns before the work is done.
+        done = [_forward(net, loss, shard, vocab_size, words / len(y)) for shard in shards]
+        # Only now, with every device at work, ask for the backward passes.
+        for heads, gradients, _, _ in done:
+            autograd.backward(heads, gradients)
+        for heads in idle:
+            autograd.backward(heads, [np.zeros_like(head) for head in heads])
+        mlm += [one for _, _, one, _ in done]
+        nsp += [one for _, _, _, one in done]
     return mlm, nsp, words
-
-
-def _forward_backward(net, X, y, loss, vocab_size, devices, nsp_weight):
-    """Losses of every device, backward passes begun; nothing is waited for."""
-    X_shards, y_shards = join_cluster().split(X, y, devices)
-    step = _lean_step if _is_plain(net, loss) else _plain_step
-    done = [step(net, loss, *shard, vocab_size, nsp_weight) for shard in zip(X_shards, y_shards)]
-    # A device without an example still takes part, with a gradient of zero: its copy of the weights must
-    # make the same update as the others', and its last gradients must not count again.
-    idle = [
-        step(net, loss, [x[:1].as_in_ctx(d) for x in X], y[:1].as_in_ctx(d), vocab_size, 0.0)[0]
-        for d in devices[len(done) :]
-    ]
-    # Only now, with every device at work on its forward pass, ask for the backward passes.
-    for heads, gradients, _, _ in done:
-        autograd.backward(heads, gradients)
-    for heads in idle:
-        autograd.backward(heads, [np.zeros_like(head) for head in heads])
-    return [mlm for _, _, mlm, _ in done], [nsp for _, _, _, nsp in done]
 
 
 def _is_plain(net, loss):
     """Whether the gradient of the loss is known in closed form and the network can skip what nobody reads."""
-    return (
-        isinstance(net, BERTModel)
-        and type(loss) is gluon.loss.SoftmaxCrossEntropyLoss
-        and (loss._axis, loss._weight, loss._sparse_label, loss._from_logits) == (-1, None, True, False)
-    )
+    return isinstance(net, BERTModel) and is_cross_entropy(loss)
 
 
-def _plain_step(net, loss, X, nsp_y, vocab_size, nsp_weight):
-    """As the chapter writes it: every position encoded, every padded word scored and weighted by zero."""
-    tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
+def _forward(net, loss, shard, vocab_size, nsp_weight):
+    """Both losses of a device's share, ready for backward.
+
+    Returns arrays to go backward from, their gradients (None: 1), and the summed losses.
+    """
+    (tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y), nsp_y = shard
+    if _is_plain(net, loss):
+        # The same gradients with less work: see fast/scoring.py.
+        sooner = lean_step(net, loss, *shard, nsp_weight)
+        if sooner:
+            return sooner
     with autograd.record():
+        # As the chapter writes it: every position is encoded, every masked word is scored.
         _, mlm_Y_hat, nsp_Y_hat = net(tokens, segments, valid_lens.reshape(-1), pred_positions)
-        mlm_l = loss(mlm_Y_hat.reshape(-1, vocab_size), mlm_Y.reshape(-1), mlm_weights.reshape(-1, 1)).sum()
+        scores = mlm_Y_hat.reshape(-1, vocab_size)  # (B, P, V) to (B * P, V)
+        # Padded words have weight zero.
+        mlm_l = loss(scores, mlm_Y.reshape(-1), mlm_weights.reshape(-1, 1)).sum()
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()
         total = mlm_l + nsp_l * nsp_weight
     return [total], [None], mlm_l, nsp_l

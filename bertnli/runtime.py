@@ -1,127 +1,23 @@
-"""The only door to MXNet and d2l: everything that must happen before and right after their import.
+"""The only door to MXNet and d2l, and what must happen right after their import.
 
-Importing this file prepares the process (threads, allocator, two names that newer Pythons and NumPys
-dropped), imports MXNet once and switches on its NumPy interface. d2l, which brings matplotlib and
-IPython along, is imported when somebody asks for it. What was done is told by `report()`; setting
-``BERTNLI_TUNING=off`` leaves threads, allocator and OpenBLAS as MXNet would have them.
+Importing this file imports MXNet, for which tuning.py prepares the process, and switches on its NumPy
+interface. d2l, which brings matplotlib and IPython along, is imported when somebody asks for it. What was
+done is told by `report()`.
 """
 
-import contextlib
-import ctypes
+import importlib
 import importlib.metadata
 import os
 import platform
-import sys
 import threading
 
 import numpy
 
-from .errors import RuntimeMismatch
-from .machine.cuda import BUILD, installed, load_libraries
+from .errors import CheckpointError, RuntimeMismatch
+from .machine import tuning
+from .machine.cuda import BUILD, installed
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
-_TUNING = os.environ.get('BERTNLI_TUNING', 'on') != 'off'
-_done = {}  # what was changed in this process, in words, for report()
-
-
-def _check_platform():
-    system, machine = platform.system(), platform.machine()
-    if (system, machine) != ('Linux', 'x86_64'):
-        raise RuntimeMismatch(
-            'bertnli runs where MXNet 1.9.1 does: on Linux with an x86-64 processor',
-            found=f'{system} {machine}',
-            allowed='Linux x86_64',
-            remedy='use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab',
-        )
-
-
-def _set_threads():
-    """All processors that this process may use, and threads that sleep while they wait.
-
-    MXNet would take half of them (it expects two hyperthreads a core). Waiting threads that spin gain
-    little on an idle machine, and on a busy one they take the processor from the thread they wait for:
-    with two other programs at work a training step took five times as long.
-    """
-    wanted = {'OMP_NUM_THREADS': str(len(os.sched_getaffinity(0))), 'OMP_WAIT_POLICY': 'PASSIVE'}
-    told = []
-    for name, value in wanted.items():
-        told.append(
-            f'{name}={os.environ.get(name, value)}, {"as found" if name in os.environ else "set here"}'
-        )
-        os.environ.setdefault(name, value)
-    _done['threads'] = '; '.join(told)
-
-
-def _set_allocator():
-    """Keep freed memory in the process: glibc gives each large array back to the system, page by page."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library: nothing to set
-        _done['allocator'] = 'unchanged (no mallopt here)'
-        return
-    # subtle: a high threshold for mapping would be refused by older versions of glibc; no mapping is not.
-    # One arena: the arenas of other threads are heaps of 64 MiB, too small for a batch of word scores.
-    wanted = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
-    accepted = min(mallopt(name, value) for name, value in wanted.items()) == 1
-    _done['allocator'] = 'large arrays kept in the process' if accepted else 'unchanged (refused)'
-
-
-@contextlib.contextmanager
-def _known_processor():
-    """Name the processor's family to MXNet's OpenBLAS 0.3.13 while it loads.
-
-    On a processor younger than itself it falls back to kernels of 2004, a third as fast. The name stays in
-    the environment only for the import: NumPy and child processes have newer libraries of their own.
-    """
-    name = _openblas_family(_cpu_flags()) if _TUNING else None
-    if 'OPENBLAS_CORETYPE' in os.environ or name is None:
-        found = os.environ.get('OPENBLAS_CORETYPE')
-        _done['openblas'] = f'kernels {found}, as found' if found else 'kernels of its own choice'
-        yield
-        return
-    os.environ['OPENBLAS_CORETYPE'] = name
-    _done['openblas'] = f'kernels {name}, named here'
-    try:
-        yield
-    finally:
-        del os.environ['OPENBLAS_CORETYPE']
-
-
-def _cpu_flags():
-    try:
-        with open('/proc/cpuinfo', encoding='utf-8') as lines:
-            return next((set(line.split()) for line in lines if line.startswith('flags')), set())
-    except OSError:
-        return set()
-
-
-def _openblas_family(flags):
-    """The newest kernels of OpenBLAS 0.3.13 that a processor with these features can run.
-
-    >>> _openblas_family({'avx2', 'fma', 'sse2'})
-    'Haswell'
-    """
-    if {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx512cd'} <= flags:
-        return 'SkylakeX'
-    return 'Haswell' if {'avx2', 'fma'} <= flags else None
-
-
-def _restore_names():
-    """MXNet 1.9.1 asks for `numpy.bool` (gone since 1.24) and `distutils` (gone since Python 3.12)."""
-    if 'bool' not in vars(numpy):
-        numpy.bool = bool
-        _done['numpy.bool'] = f'put back (numpy {numpy.__version__})'
-    if sys.version_info >= (3, 12):
-        try:
-            importlib.import_module('setuptools')  # installs its own distutils
-            importlib.import_module('distutils.version')
-        except ImportError as error:
-            raise RuntimeMismatch(
-                'MXNet 1.9.1 needs distutils, which Python 3.12 no longer has',
-                found=str(error),
-                remedy="pip install 'setuptools<81'",
-            ) from error
-        _done['distutils'] = 'taken from setuptools'
+_KINDS = ('weight', 'mean', 'variance')  # what a training keeps of each parameter
 
 
 def _numpy_in_each_thread():
@@ -138,20 +34,6 @@ def _numpy_in_each_thread():
     mx.util._NumpyArrayScope._current = Scope()
 
 
-def _load_gpu_libraries():
-    """Put NVIDIA's libraries where MXNet's GPU build finds them, if it is that which is installed."""
-    found = load_libraries() if installed() else {}
-    missing = [name for name, where in found.items() if where.startswith('MISSING')]
-    if missing:
-        raise RuntimeMismatch(
-            f'{BUILD} cannot even be imported without its libraries',
-            found=f'{missing[0]}: {found[missing[0]]}',
-            allowed="NVIDIA's CUDA 11 libraries (make gpu installs them) and its driver for a GPU",
-            remedy=f'go back to the CPU build: pip uninstall {BUILD}; '
-            "pip install --force-reinstall --no-deps 'mxnet==1.9.1'",
-        )
-
-
 def _import_mxnet():
     try:
         return importlib.import_module('mxnet')
@@ -164,16 +46,8 @@ def _import_mxnet():
         ) from error
 
 
-_check_platform()
-if _TUNING:
-    _set_threads()
-    _set_allocator()
-else:
-    _done['threads'] = _done['allocator'] = 'unchanged (BERTNLI_TUNING=off)'
-_restore_names()
-_load_gpu_libraries()
-with _known_processor():
-    mx = _import_mxnet()
+tuning.check_platform()  # before a missing MXNet is told: elsewhere there is none to install
+mx = _import_mxnet()
 np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
 nn = gluon.nn
 npx.set_np()
@@ -186,6 +60,83 @@ def __getattr__(name):
     module = importlib.import_module('d2l.mxnet')
     globals()['d2l'] = module
     return module
+
+
+# --- what MXNet keeps to itself: every private name of its objects stands here ---------------------
+
+
+def arrays_of_training(trainer, parameters):
+    """Weights and Adam's two moments as NumPy arrays by name, after at least one step."""
+    found = {}
+    for i, parameter in enumerate(parameters):
+        mean, variance = trainer._updaters[0].states[number_of(trainer, parameter)]
+        arrays = parameter.list_data()[0], mean, variance
+        found.update({f'{kind}.{i}': array.asnumpy() for kind, array in zip(_KINDS, arrays)})
+    return found
+
+
+def restore_training(trainer, parameters, arrays, steps):
+    """Let weights and Adam continue as after `steps` steps, on all devices.
+
+    Raises `CheckpointError` if `arrays` are not those of such parameters.
+    """
+    shapes = {f'{kind}.{i}': p.shape for i, p in enumerate(parameters) for kind in _KINDS}
+    for name, shape in shapes.items():
+        found = getattr(arrays.get(name), 'shape', 'missing')
+        if found != shape:
+            raise CheckpointError(
+                'the state is that of another model',
+                found=f'{name} {found}',
+                allowed=f'{name} {shape}',
+                remedy='resume with the model that was trained, or start over',
+            )
+    for i, parameter in enumerate(parameters):
+        number = number_of(trainer, parameter)
+        weight, *moments = (arrays[f'{kind}.{i}'] for kind in _KINDS)
+        for device, updater in zip(parameter.list_ctx(), trainer._updaters):
+            # Not `set_data`: it refuses when servers make the updates.
+            parameter.data(device)[:] = np.array(weight, ctx=device)
+            updater.states[number] = tuple(mx.nd.array(moment, ctx=device) for moment in moments)
+            updater.states_synced[number] = True
+            # Adam corrects its moments by the number of updates, counted on each device.
+            updater.optimizer._all_index_update_counts.setdefault(device.device_id, {})[number] = steps
+
+
+def number_of(trainer, parameter):
+    """The number by which a trainer and its servers know a parameter."""
+    return trainer._param2idx[parameter.name]
+
+
+def parameters_of(trainer):
+    """All parameters of a trainer, in the order of their numbers."""
+    return trainer._params
+
+
+def init_kvstore(trainer):
+    """Give the servers the first weights now, not in the first step."""
+    trainer._init_kvstore()
+    trainer._init_params()
+
+
+def replace_gradients(parameter, arrays):
+    """Let a parameter keep its gradients in these arrays, one a device."""
+    parameter._grad = arrays
+    autograd.mark_variables(parameter.list_data(), arrays, parameter.grad_req)
+
+
+def barrier(store):
+    """Wait until all workers have come here."""
+    store._barrier()
+
+
+def is_cross_entropy(loss):
+    """Whether a loss is gluon's cross-entropy after softmax, over whole-number labels, without weights."""
+    return type(loss) is gluon.loss.SoftmaxCrossEntropyLoss and (
+        loss._axis,
+        loss._weight,
+        loss._sparse_label,
+        loss._from_logits,
+    ) == (-1, None, True, False)
 
 
 def report():
@@ -202,7 +153,7 @@ def report():
         'platform': f'{platform.system()} {platform.machine()}',
         'processors': str(len(os.sched_getaffinity(0))),
         'gpus': str(mx.context.num_gpus()),
-        **_done,
+        **tuning.done,
     }
 
 

@@ -28,6 +28,12 @@ def _check(name, value, kind, low=None, high=None, open_low=False):
     )
 
 
+def check_steps(num_steps):
+    """Raise `SettingsError` unless there is at least one step."""
+    if not isinstance(num_steps, int) or num_steps < 1:
+        raise SettingsError('invalid number of steps', found=num_steps, allowed='a whole number from 1')
+
+
 def _check_switch(name, value):
     if not isinstance(value, bool):
         raise SettingsError(

@@ -1,34 +1,33 @@
-"""What both trainings share: one optimizer with a schedule, a clock, and the course of a run.
+"""What both trainings share: an optimizer with a schedule, and all that surrounds the steps.
 
-A training loop here knows nothing of files or pictures. It tells its progress to a hook, a function that
-receives one record (a dictionary of numbers) at every log point, and offers its state to another, `keep`,
-after each step. The tasks stand elsewhere.
+The loops of pretraining.py and finetuning.py say what a step is. Here is the rest: a `Run` tells its progress
+to `on_log`, a function that receives a dictionary of numbers at every log point, and offers its state to
+`keep` after each step, so that a training can continue where it was stopped.
+
+Legend: B examples in the batch.
 """
 
-import collections
 import contextlib
 import math
-import signal
-import time
 import warnings
 from typing import NamedTuple
 
-import numpy as onp
+from tqdm.auto import tqdm
 
-from .cluster.stopwatch import watch
-from .cluster.worker import join_cluster
-from .devices import split_batch_multi_inputs
-from .errors import CheckpointError, NotFinite, SettingsError, _listed, check_finite
-from .fast.operators import _sum_of_squares
-from .machine.signals import Stopped, _noted
-from .metrics import Tally
-from .runtime import gluon, mx, np
+from .devices import Alone, split_batch_multi_inputs
+from .errors import NotFinite, SettingsError, check_finite
+from .fast.operators import sum_of_squares
+from .machine.signals import Stopped, noted_signals
+from .metrics import Clock, Tally
+from .runtime import arrays_of_training, mx, np, restore_training
 
 
-def seed_step(seed, step):
-    """Make the dropout of a step a function of the seed and the step's number alone."""
-    # Each worker of a cluster drops other units: all of them together are one batch.
-    mx.random.seed((seed * 1_000_003 + step + join_cluster().number * 998_244_353) % 2**31)
+def seed_step(seed, step, number=0):
+    """Make the dropout of a step a function of the seed and the step's number alone.
+
+    Each process of a team drops other units: all of them together are one batch.
+    """
+    mx.random.seed((seed * 1_000_003 + step + number * 998_244_353) % 2**31)
 
 
 def trained_parameters(net):
@@ -38,64 +37,22 @@ def trained_parameters(net):
     return parameters
 
 
-def in_parts(X, y, count, updater):
-    """Yield a batch in `count` parts, each `(inputs, labels)`; the gradients of all count in the next step.
-
-    `X` is a sequence of arrays `(B, …)`, `y` is `(B, …)`; a batch of fewer examples has fewer parts.
-    """
-    for number, part in enumerate(zip(*split_batch_multi_inputs(X, y, [y.ctx] * count))):
-        if number:
-            updater.set_aside()
-        yield part
-
-
 class Updater:
     """Adam (Kingma & Ba 2015) with warm-up, decay, clipping and decoupled weight decay, on all devices.
 
-    `settings` is a `PretrainSettings` or `FinetuneSettings`; `parameters` is what `collect_params()` gives.
-    Gradients are sums over the examples of all devices, of all parts of a batch (`in_parts`), and of all
-    workers if this process is one of a cluster; `step(number, divisor)` divides them once. Workers send whole
-    gradients, but of `table`, the parameter with a row for each word, only the rows of the batch's `tokens`.
-    With `dist_async`, where no worker ever sees the whole gradient and the servers update, `SettingsError`
-    says which settings are not possible.
+    `parameters` is what `collect_params()` gives, `settings` a `PretrainSettings` or `FinetuneSettings`.
+    Gradients are sums over the examples of all devices, all parts of a batch and the whole team;
+    `step(number, divisor)` divides them once. `table` is the parameter with a row for each word.
 
     A gradient that is clipped and not finite is a `NotFinite` before any weight changes. Others are not
     waited for: `seen` is what a `Tally` may count of the last one, to be checked when the tally is read.
     """
 
-    def __init__(self, parameters, settings, num_steps, kvstore='device', table=None):
-        self.settings, self.num_steps, self.cluster = settings, num_steps, join_cluster()
-        self.seen = {}
-        if not self.cluster.exact:
-            _check_asynchronous(settings)
+    def __init__(self, parameters, settings, num_steps, team=None, table=None):
+        self.settings, self.num_steps, self.team = settings, num_steps, team or Alone()
         self.parameters = [p for p in parameters.values() if p.grad_req != 'null']
-        self._aside = []
-        # subtle: MXNet may otherwise update on its own store, and then nobody can clip before.
-        self.trainer = gluon.Trainer(
-            parameters,
-            'adam',
-            {'learning_rate': settings.learning_rate},
-            kvstore=self.cluster.store or kvstore,
-            update_on_kvstore=not self.cluster.exact,
-        )
-        self._table = None if table is None else self.trainer._param2idx[table.name]
-        if self.cluster.store:
-            self._meet()
-
-    def _meet(self):
-        """Give the servers the first weights, and see that everybody has them.
-
-        subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
-        would then hold sums of gradients under the same names, which would be fetched as weights.
-        """
-        self.trainer._init_kvstore()
-        self.trainer._init_params()
-        with self.cluster.patience('the first weights'):
-            for parameter in self.trainer._params:
-                for data in parameter.list_data():
-                    data.wait_to_read()
-        if self.cluster.exact:
-            self.cluster.join_small(self.trainer._params, self._table)
+        self.trainer = self.team.trainer(parameters, settings, table)
+        self.seen, self._aside = {}, []
 
     def _gradients(self):
         return [gradient for p in self.parameters for gradient in p.list_grad()]
@@ -116,44 +73,30 @@ class Updater:
         self._aside = []
 
     def step(self, number, divisor, tokens=None):
-        """Update all parameters; returns the learning rate that was used.
-
-        `tokens` are those of the whole batch, over all devices and workers.
-        """
+        """Update all parameters; returns the learning rate. `tokens` are those of the team's whole batch."""
         self._add_aside()
         rate = self.settings.rate(number, self.num_steps)
-        if not self.cluster.exact:
-            return self._step_alone(rate, divisor)
-        self.trainer.set_learning_rate(rate)
-        self._sum_gradients(tokens)
-        excess = self._excess(divisor, number, rate)
+        # From every device and every process of the team: one gradient.
+        self.team.sum_gradients(self.trainer, tokens)
+        # Too long a gradient is shortened, and matrices shrink a little (never biases and norms: vectors).
+        shorten = self._clip_factor(divisor, number, rate)
         if self.settings.weight_decay:
-            self._decay(1 - rate * self.settings.weight_decay)
-        self.trainer.update(divisor * excess)
-        watch.lap('update')
+            for parameter in self.parameters:
+                for data in parameter.list_data() if len(parameter.shape) > 1 else ():
+                    data *= 1 - rate * self.settings.weight_decay
+        self.team.update(self.trainer, rate, divisor * shorten)
+        self.team.lap('update')
         return rate
 
-    def _sum_gradients(self, tokens):
-        if self.cluster.store is None:
-            self.trainer.allreduce_grads()
-            return
-        found = {i: p.list_grad() for i, p in enumerate(self.trainer._params) if p.grad_req != 'null'}
-        if self._table is None or tokens is None:
-            self.cluster.sum_gradients(found)
-        else:
-            self.cluster.sum_gradients(found, self._table, onp.unique(tokens.asnumpy()))
-
-    def _step_alone(self, rate, divisor):
-        """Send this worker's mean gradient, and take whatever weights the servers have by then."""
-        for gradient in self._gradients():
-            gradient /= divisor
-        self.trainer.step(1)
-        return rate
-
-    def devices(self):
-        """How many devices of all workers share a batch, and their kind. On others, other units drop out."""
-        devices = self.parameters[0].list_ctx()
-        return f'{len(devices) * self.cluster.count} x {devices[0].device_type}'
+    def _clip_factor(self, divisor, number, rate):
+        """By what the gradient must be divided to be no longer than allowed: 1 when it is not clipped."""
+        squares = sum_of_squares([p.list_grad()[0] for p in self.parameters])
+        if self.settings.clip is None:
+            self.seen = {'squares': squares}
+            return 1.0
+        length = math.sqrt(squares.item()) / divisor
+        check_finite("gradient's length", length, number, rate)  # no weight has changed yet
+        return max(1.0, length / self.settings.clip)
 
     def weights(self):
         """The parameters as NumPy arrays, in their order; every device has the same."""
@@ -166,160 +109,165 @@ class Updater:
             for data in parameter.list_data():
                 data[:] = np.array(weight, ctx=data.ctx)
 
-    def arrays(self):
-        """Weights and Adam's two moments by name, after at least one step."""
-        moments = self.trainer._updaters[0].states
-        found = {f'weight.{i}': weight for i, weight in enumerate(self.weights())}
-        for i, parameter in enumerate(self.parameters):
-            mean, variance = moments[self.trainer._param2idx[parameter.name]]
-            found.update({f'mean.{i}': mean.asnumpy(), f'variance.{i}': variance.asnumpy()})
-        return found
-
-    def restore(self, arrays, steps):
-        """Continue as after `steps` steps; `CheckpointError` if `arrays` are those of another model."""
-        shapes = {
-            f'{kind}.{i}': p.shape
-            for i, p in enumerate(self.parameters)
-            for kind in ('weight', 'mean', 'variance')
-        }
-        wrong = [name for name, shape in shapes.items() if getattr(arrays.get(name), 'shape', None) != shape]
-        if wrong:
-            raise CheckpointError(
-                'the state is that of another model',
-                found=f'{wrong[0]} {getattr(arrays.get(wrong[0]), "shape", "missing")}',
-                allowed=f'{wrong[0]} {shapes[wrong[0]]}',
-                remedy='continue with the model that was begun, or begin anew',
-            )
-        self.set_weights([arrays[f'weight.{i}'] for i in range(len(self.parameters))])
-        for i, parameter in enumerate(self.parameters):
-            index = self.trainer._param2idx[parameter.name]
-            for device, updater in zip(parameter.list_ctx(), self.trainer._updaters):
-                moments = (arrays[f'{kind}.{i}'] for kind in ('mean', 'variance'))
-                updater.states[index] = tuple(mx.nd.array(array, ctx=device) for array in moments)
-                updater.states_synced[index] = True
-                # Adam corrects its moments by the number of updates, counted on each device.
-                counts = updater.optimizer._all_index_update_counts
-                counts.setdefault(device.device_id, {})[index] = steps
-
-    def _excess(self, divisor, number, rate):
-        """How many times too long the whole gradient is: 1 when it is not clipped."""
-        squares = _sum_of_squares([p.list_grad()[0] for p in self.parameters])
-        if self.settings.clip is None:
-            self.seen = {'squares': squares}
-            return 1.0
-        length = math.sqrt(squares.item()) / divisor
-        check_finite("gradient's length", length, number, rate)  # no weight has changed yet
-        return max(1.0, length / self.settings.clip)
-
-    def _decay(self, factor):
-        for parameter in self.parameters:
-            # Biases and norms are vectors; they are left alone.
-            if len(parameter.shape) > 1:
-                for data in parameter.list_data():
-                    data *= factor
-
-
-def _check_asynchronous(settings):
-    """Raise `SettingsError` for what needs the whole gradient, or a rate that the servers are not told."""
-    plain = {'warmup': 0.0, 'decay': False, 'weight_decay': 0.0, 'clip': None}
-    found = {
-        name: getattr(settings, name) for name, value in plain.items() if getattr(settings, name) != value
-    }
-    if found:
-        raise SettingsError(
-            'dist_async cannot train with these settings',
-            found=', '.join(f'{name}={value}' for name, value in found.items()),
-            allowed=', '.join(f'{name}={value}' for name, value in plain.items()),
-            remedy='use dist_sync, or --preset chapter',
-        )
-
-
-class Clock:
-    """Seconds and items of a run, and a leash: Python may run at most two steps ahead of the devices.
-
-    MXNet returns before the work is done. Without a leash, the queue would hold every batch of an epoch; with
-    a wait in each step, the devices would stand still while Python prepares the next. Time counts inside
-    `with clock:`; leaving it waits for all that was begun.
-    """
-
-    def __init__(self, ahead=2):
-        self._ahead, self._pending = ahead, collections.deque()
-        self.seconds, self.items, self._start = 0.0, 0, None
-
-    def __enter__(self):
-        watch.start()
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_):
-        self._wait(0)
-        self.seconds, self._start = self.elapsed(), None
-        watch.stop()
-
-    def elapsed(self):
-        """Seconds so far."""
-        return self.seconds + (0.0 if self._start is None else time.perf_counter() - self._start)
-
-    def tick(self, results, items):
-        """Note a step: the arrays that it ends with, waited for two steps later, and its items."""
-        self.items += items
-        self._pending.append(results)
-        self._wait(self._ahead)
-        watch.end_step('losses')
-
-    def _wait(self, allowed):
-        while len(self._pending) > allowed:
-            with join_cluster().patience('the sums of a step'):
-                for array in self._pending.popleft():
-                    array.wait_to_read()
-
-    def rate(self):
-        """Items a second."""
-        return self.items / self.seconds
-
 
 class State(NamedTuple):
-    """All that a training needs to go on: NumPy arrays by name, and numbers as JSON has them."""
+    """All that a training needs to continue: NumPy arrays by name, and numbers as JSON has them."""
 
     arrays: dict
     numbers: dict
 
 
-class Course:
-    """Where a training stands after a number of whole steps, and the end of each step.
+class Run:
+    """All that surrounds the steps of a training, so that its loop is what the book tells.
 
-    A loop counts `steps` and fills the rest: the `tally` since the last log point, the `means` of then, the
-    `clock`, and in fine-tuning the `best` accuracy on dev, its epoch, and its weights. `start` is a `State`
-    to continue from. Random numbers are functions of seed and step, and need no place in it. `log` hands a
-    record to `on_log` and adds it to the `history`, which also holds what was logged before `start`.
+    Used as `with Run(...) as run: for X, y in run.batches(...): …; run.step(...)`. It counts `steps`, adds up
+    losses in a `tally`, shows a bar, checks that numbers are finite, hands records to `on_log` and to its
+    `history`, and remembers the `best` epoch. `start` is a `State` to continue from.
 
-    At each end of a step `keep(steps, make_state, now)` is called, if there is one: `make_state()` is the
-    `State`, and `now` says that it should be kept at once. `keep.last` is the step last kept, or None.
-    In a cluster all workers have the same state, and the first one keeps it for all; with `dist_async` nobody
-    has it, and nothing is kept.
+    A step ends when the next batch is asked for. Then `keep(steps, make_state, now)` is called, if there is
+    one: `make_state()` is the `State`, `now` says that it should be kept at once, and `keep.last` is the step
+    last kept, or None. Inside, Ctrl-C (and SIGTERM, if states are kept) waits for the end of the step and is
+    `Stopped`. In a team only the first process keeps states; one whose steps are not exact has none.
     """
 
-    def __init__(self, updater=None, keep=None, start=None, on_log=None):
-        cluster = join_cluster()
-        self.keep = keep if cluster.first and cluster.exact else None
-        self.updater, self._signals = updater, []
-        self.steps, self.tally, self.means, self.clock = 0, Tally(), {}, Clock()
-        self.history, self._on_log = [], on_log
-        self.best, self.best_weights = (-1.0, 0), []
+    def __init__(self, updater=None, *, keep=None, start=None, on_log=None, progress=True):
+        self.updater = updater
+        self.team = updater.team if updater else Alone()
+        self.keep = keep if self.team.first and self.team.exact else None
+        self.steps, self.tally, self.means = 0, Tally(), {}
+        self.clock, self.history, self.best, self.best_weights = Clock(team=self.team), [], (-1.0, 0), []
+        self._on_log, self._progress, self._resumed = on_log, progress, bool(start)
+        self._signals, self._train_iter, self._delivering, self._bar = [], None, None, None
         if start:
             self._restore(*start)
 
+    def batches(self, train_iter, until, title, unit='step', done=0):
+        """Yield `(inputs, labels)` until step `until`; `train_iter` is begun anew as often as needed.
+
+        All steps are ended here but the last one, which is the caller's to end. Raises `SettingsError` for an
+        iterator without batches.
+        """
+        self._delivering = self._deliver(train_iter, until, title, unit, done)
+        return self._delivering
+
+    def _deliver(self, train_iter, until, title, unit, done):
+        if self._resumed:
+            train_iter.skip(self.steps)
+            self._resumed = False
+        # As long as it takes: epoch after epoch.
+        self._train_iter, batches = train_iter, _endless(train_iter)
+        shown = {'initial': self.steps - done, 'desc': title, 'unit': unit, 'disable': not self._progress}
+        with self.clock, tqdm(total=until - done, **shown) as self._bar:
+            while self.steps < until:
+                *X, y = next(batches)
+                X, y = self.team.share(X[0] if len(X) == 1 else X, y)
+                self.team.lap('batch')
+                # The same dropout in this step, whatever was drawn before.
+                if self.updater:
+                    seed_step(self.updater.settings.seed, self.steps, self.team.number)
+                yield X, y
+                # The loop is back for more: its step is over.
+                if self.steps < until:
+                    self.end_step()
+
+    def parts(self, X, y):
+        """Yield the batch in `settings.accumulate` parts; the gradients of all count in the next step.
+
+        A batch of fewer examples has fewer parts.
+        """
+        devices = [y.ctx] * self.updater.settings.accumulate
+        for number, part in enumerate(zip(*split_batch_multi_inputs(X, y, devices))):
+            if number:
+                self.updater.set_aside()
+            yield part
+
+    def step(self, divisor, tokens, items, **sums):
+        """One update by the gradients over `divisor`, and the step's `items` examples.
+
+        `sums` are what the tally adds up: numbers, or lists of one-element arrays, one from each device.
+        `tokens` `(B, T)` are the words of the batch.
+        """
+        self.team.lap('forward and backward')
+        rate = self.updater.step(self.steps, divisor, tokens)
+        arrays = {name: value for name, value in sums.items() if isinstance(value, list)}
+        sums.update(zip(arrays, self.team.total(*arrays.values())))
+        self.count(rate, items, self.updater.seen, **sums)
+
+    def count(self, rate, items, seen=(), **sums):
+        """Count a step that was made; Python runs at most two steps ahead of the devices."""
+        self.rate, self.tally.step = rate, self.steps
+        self.tally.add(**dict(seen))
+        for name, value in sums.items():
+            for one in value if isinstance(value, list) else [value]:
+                self.tally.add(**{name: one})
+        self.clock.tick([one for value in sums.values() if isinstance(value, list) for one in value], items)
+        self._bar.update()
+        self.steps += 1
+
+    def average(self, **means):
+        """Means since the tally was new, each `(sum, count)` by name; raises `NotFinite` if one is not."""
+        self.means = {name: self.tally.mean(*pair) for name, pair in means.items()}
+        for name, value in [*self.means.items(), ("gradient's length", self.tally['squares'])]:
+            check_finite(name, value, self.tally.first_bad(self.steps - 1), self.rate)
+        self._bar.set_postfix({name: f'{value:.3f}' for name, value in self.means.items()})
+        return self.means
+
     def log(self, **record):
+        """Add a record to the history, and tell it."""
         self.history.append(record)
         if self._on_log:
             self._on_log(record)
 
+    def keep_best(self, score, epoch):
+        """Remember the weights if no epoch was as good."""
+        if score > self.best[0]:
+            self.best, self.best_weights = (score, epoch), self.updater.weights()
+
+    def end_step(self, now=False):
+        """Offer the state to `keep`; raise `Stopped` if a signal came during the step."""
+        stop = self._signals[:1]
+        if self.keep:
+            self.keep(self.steps, self._state, now or bool(stop))
+        if stop:
+            raise Stopped(stop[0], self.steps, self.last)
+
+    def __enter__(self):
+        self._around = contextlib.ExitStack()
+        self._signals = self._around.enter_context(noted_signals(bool(self.keep)))
+        if self.updater:
+            # Steps seed the random numbers for themselves; afterwards they are again a function of the
+            # reader's own seed.
+            after = np.random.randint(0, 2**31 - 1).item()
+            self._around.callback(lambda: mx.random.seed(after))
+        self._around.callback(lambda: self._delivering and self._delivering.close())
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, NotFinite):
+            if hasattr(self._train_iter, 'rows'):
+                rows = self._train_iter.rows(error.step)
+                listed = ', '.join(map(str, rows[:10])) + (', …' if len(rows) > 10 else '')
+                error.where += f', rows {listed} of the data'
+            if self.last is not None:
+                error.where += f'; last good state: step {self.last}'
+        return self._around.__exit__(kind, error, trace)
+
+    @property
+    def last(self):
+        """The step of the last state that was kept, or None."""
+        return self.keep.last if self.keep else None
+
+    def _devices(self):
+        """How many devices of the team share a batch, and their kind. On others, other units drop out."""
+        devices = self.updater.parameters[0].list_ctx()
+        return f'{len(devices) * self.team.count} x {devices[0].device_type}'
+
     def _state(self):
-        arrays = self.updater.arrays()
+        arrays = arrays_of_training(self.updater.trainer, self.updater.parameters)
         arrays.update({f'best.{i}': array for i, array in enumerate(self.best_weights)})
         numbers = {
             'steps': self.steps,
-            'devices': self.updater.devices(),
+            'devices': self._devices(),
             'tally': self.tally.sums(),
             'means': self.means,
             'seconds': self.clock.elapsed(),
@@ -330,11 +278,11 @@ class Course:
         return State(arrays, numbers)
 
     def _restore(self, arrays, numbers):
-        self.updater.restore(arrays, numbers['steps'])
-        found = numbers.get('devices', self.updater.devices())
-        if found != self.updater.devices():
+        restore_training(self.updater.trainer, self.updater.parameters, arrays, numbers['steps'])
+        found = numbers.get('devices', self._devices())
+        if found != self._devices():
             warnings.warn(
-                f'this training began on {found} and goes on on {self.updater.devices()}: '
+                f'this training began on {found} and continues on {self._devices()}: '
                 'it will end as well, but not with the same bits',
                 stacklevel=4,
             )
@@ -343,45 +291,13 @@ class Course:
         self.best, self.history = tuple(numbers['best']), list(numbers['history'])
         self.best_weights = [arrays[f'best.{i}'] for i in range(sum(n.startswith('best.') for n in arrays))]
 
-    def check(self, step, rate):
-        """Raise `NotFinite` for a mean or a gradient in the tally that is not finite; `step` is the last."""
-        for name, value in [*self.means.items(), ("gradient's length", self.tally['squares'])]:
-            check_finite(name, value, self.tally.first_bad(step), rate)
 
-    @contextlib.contextmanager
-    def running(self, train_iter=None):
-        """Inside, Ctrl-C waits for `end_step`, and SIGTERM does if states are kept; see `_noted`.
-
-        A `NotFinite` that leaves it tells the last good state, and the rows of `train_iter` in that step.
-        """
-        numbers = (signal.SIGINT, signal.SIGTERM) if self.keep else (signal.SIGINT,)
-        try:
-            with _noted(*numbers) as self._signals:
-                yield
-        except NotFinite as error:
-            if hasattr(train_iter, 'rows'):
-                error.where += f', rows {_listed(train_iter.rows(error.step))} of the data'
-            if self.last is not None:
-                error.where += f'; last good state: step {self.last}'
-            raise
-
-    def end_step(self, now=False):
-        """Offer the state to `keep`; raise `Stopped` if a signal came during the step."""
-        stop = self._signals[:1]
-        if self.keep:
-            self.keep(self.steps, self._state, now or bool(stop))
-        if stop:
-            raise Stopped(stop[0], self.steps, self.last)
-
-    @property
-    def last(self):
-        """The step of the last state that was kept, or None."""
-        return self.keep.last if self.keep else None
-
-
-def check_steps(num_steps):
-    """Raise `SettingsError` unless there is at least one step."""
-    if not isinstance(num_steps, int) or num_steps < 1:
-        raise SettingsError(
-            'the number of steps is not usable', found=num_steps, allowed='a whole number from 1'
-        )
+def _endless(train_iter):
+    """The batches of epoch after epoch."""
+    while True:
+        batch = None
+        # subtle: one iterator an epoch; whoever asks for a second begins another epoch.
+        for batch in train_iter:
+            yield batch
+        if batch is None:
+            raise SettingsError('there is nothing to train on', found='an iterator without batches')

@@ -152,7 +152,7 @@ def nearest_words(net, vocab, word, count=8):
             'the vocabulary has no vector of its own for this word',
             found=word,
             allowed=f'one of its {len(vocab) - len(special):,} words',
-            remedy='try a more frequent word, or ask `word in vocab` first',
+            remedy='try a more frequent word, or ask `word in vocab.token_to_idx` first',
         )
     table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)
     lengths = onp.linalg.norm(table, axis=1)

@@ -33,6 +33,12 @@ class Stopwatch:
         self._path, self._steps, self._last = path, 0, None
         self._laps, self._before = {}, {}
 
+    def __call__(self, name):
+        """What a training tells: laps by name, 'begin' before the first step and 'end' after the last."""
+        {'begin': self.start, 'losses': lambda: self.end_step(name), 'end': self.stop}.get(
+            name, lambda: self.lap(name)
+        )()
+
     @property
     def on(self):
         """Whether laps are taken."""
@@ -104,8 +110,3 @@ def _seconds_ready(thread):
         return int((thread / 'schedstat').read_text().split()[1]) / 1e9
     except (OSError, IndexError):  # gone, or a kernel that does not tell
         return 0.0
-
-
-watch = Stopwatch(
-    os.environ.get('BERTNLI_LAPS') and os.environ['BERTNLI_LAPS'] + os.environ.get('DMLC_RANK', '')
-)

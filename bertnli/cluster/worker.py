@@ -8,10 +8,10 @@ import threading
 
 import numpy as onp
 
-from ..devices import _share, split_batch_multi_inputs
+from ..devices import Alone, share_of, split_batch_multi_inputs
 from ..errors import BertNLIError, SettingsError
-from ..runtime import autograd, mx, np
-from .stopwatch import watch
+from ..runtime import barrier, gluon, init_kvstore, mx, np, number_of, parameters_of, replace_gradients
+from .stopwatch import Stopwatch
 
 _GOODBYE = 10  # seconds
 # A trainer numbers its parameters from 0; what we say ourselves is numbered from here.
@@ -22,83 +22,98 @@ _ROWS = 512
 _SMALL = 2**18  # numbers; smaller gradients lie in one array and are sent together
 
 
-class Cluster:
+class Cluster(Alone):
     """The processes that train one network together, seen from one of them: worker `number` of `count`.
 
     All of them run the same program on the same batches. Each works on its own part of every batch, gradients
     and losses are summed over all, and so each has the same weights and the same numbers after each step:
-    only what is printed and written is left to the first. Alone, every method does nothing at no cost.
+    only what is printed and written is left to the first.
 
     >>> Cluster().first, Cluster().count
     (True, 1)
     """
 
-    def __init__(self, store=None, number=0, count=1, patience=300, exact=True):
-        self.exact = exact  # whether a step is that of one process with all devices; not with `dist_async`
+    def __init__(self, store=None, number=0, count=1, patience=300):
         self.store, self.number, self.count, self._patience = store, number, count, patience
-        self._said, self._ready, self._sums, self._places = 0, set(), {}, {}
-        self._sent, self._steps = 0, 0
-        self._small, self._joined = [], {}  # one array a device, and which gradients are its pieces
+        self._told, self._ready, self._totals, self._rows_sent = 0, set(), {}, {}
+        self._bytes, self._steps = 0, 0
+        self._table, self._small, self._joined = None, [], {}  # see `join_small`
 
     @property
     def first(self):
         """Whether this process speaks and writes for all."""
         return self.number == 0
 
-    def share(self, X, y):
-        """What this worker trains on: the whole batch if steps are exact, for then `split` divides it."""
-        if self.exact:
-            return X, y
-        start, end = _share(len(y), self.number, self.count)
-        if start == end:  # fewer examples than workers: some are seen twice, and nobody has nothing to do
-            start = self.number % len(y)
-            end = start + 1
-        return [x[start:end] for x in X], y[start:end]
-
     def split(self, X, y, devices):
         """This worker's part of a batch over its devices, as `split_batch_multi_inputs`; may be empty."""
-        if self.exact and self.count > 1:
-            start, end = _share(len(y), self.number, self.count)
-            if start == end:
-                return [], []
-            X, y = [x[start:end] for x in X], y[start:end]
-        return split_batch_multi_inputs(X, y, devices)
+        start, end = share_of(len(y), self.number, self.count)
+        if start == end:
+            return [], []
+        return split_batch_multi_inputs([x[start:end] for x in X], y[start:end], devices)
 
     def total(self, *groups):
         """Sum groups of one-element arrays over all workers: lists of arrays, which nobody waits for."""
-        if self.store is None or not self.exact:
-            return groups
         sums = [sum((x.as_in_ctx(mx.cpu()).reshape(1) for x in group), np.zeros(1)) for group in groups]
         # subtle: MXNet keeps what is sent under one name in order only if it is sent from one array. From
         # two, both could arrive before another worker's first, and the second be taken for that.
-        array = self._sums.setdefault(len(groups), np.zeros(len(groups)))
+        array = self._totals.setdefault(len(groups), np.zeros(len(groups)))
         array[:] = np.concatenate(sums)  # (groups,)
         self._sum(_SUMS + len(groups), array)
         sums = array.copy()
         return [[sums[i : i + 1]] for i in range(len(groups))]
 
-    def sum_gradients(self, gradients, table=None, rows=()):
-        """Sum gradients over all devices and all workers, in place: lists with one array a device, by number.
+    def trainer(self, parameters, settings, table=None):
+        """Adam on all devices of all workers. Servers have the first weights before anybody trains.
 
-        Of the one of number `table`, whose first axis are rows, only some are not zero anywhere: all workers
-        name the same `rows` `(R,)`, and only these are sent.
+        subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
+        would then hold sums of gradients under the same names, which would be fetched as weights.
         """
+        rate = {'learning_rate': settings.learning_rate}
+        trainer = gluon.Trainer(
+            parameters, 'adam', rate, kvstore=self.store, update_on_kvstore=self.servers_update
+        )
+        init_kvstore(trainer)
+        with self.patience('the first weights'):
+            for parameter in parameters_of(trainer):
+                for data in parameter.list_data():
+                    data.wait_to_read()
+        self._table = None if table is None else number_of(trainer, table)
+        self._prepare(trainer)
+        return trainer
+
+    servers_update = False
+
+    def _prepare(self, trainer):
+        self.join_small(parameters_of(trainer), self._table)
+
+    def sum_gradients(self, trainer, tokens=None):
+        """Sum gradients over all devices and all workers, in place.
+
+        Of the table of words only the rows of the batch's `tokens` are not zero anywhere, and only these are
+        sent.
+        """
+        rows = () if self._table is None or tokens is None else onp.unique(tokens.asnumpy())  # (R,)
         self._steps += 1
-        if watch.on:
-            watch.lap('packing')
-            self.store._barrier()
-            watch.lap('meeting')
-        for number, copies in gradients.items():
-            if number == table and len(rows) + _ROWS < len(copies[0]):
+        if self.measured:
+            self.lap('packing')
+            barrier(self.store)
+            self.lap('meeting')
+        for number, parameter in enumerate(parameters_of(trainer)):
+            if parameter.grad_req == 'null':
+                continue
+            copies = parameter.list_grad()
+            if number == self._table and len(rows) and len(rows) + _ROWS < len(copies[0]):
                 self._sum_rows(copies, rows)
             elif copies is not self._joined.get(number):
                 self.store.pushpull(number, copies, priority=-number)
-                self._sent += 4 * copies[0].size
-                watch.lap('sums')
+                self._bytes += 4 * copies[0].size
+                self.lap('sums')
         if self._small:
             self._sum(_SUMS, self._small)
-            self._sent += 4 * self._small[0].size
-        watch.lap('sums')
+            self._bytes += 4 * self._small[0].size
+        self.lap('sums')
+
+    measured = False  # whether somebody takes laps, and workers should meet before they are compared
 
     def join_small(self, parameters, table=None):
         """Let small gradients be pieces of one array: what each message costs is more than its bytes.
@@ -119,37 +134,33 @@ class Cluster:
             start, end = end, end + parameter.list_grad()[0].size
             # Views of MXNet's older kind: reshaping one of the newer kind is a copy.
             flat = [array.as_nd_ndarray()[start:end] for array in self._small]
-            parameter._grad = [piece.reshape(parameter.shape).as_np_ndarray() for piece in flat]
-            autograd.mark_variables(parameter.list_data(), parameter._grad, parameter.grad_req)
-            self._joined[number] = parameter._grad
-
-    def _place(self, shape, like):
-        """Arrays to send from, one a device: always the same ones, for the reason that `total` gives."""
-        return self._places.setdefault(shape, [np.zeros(shape, ctx=one.ctx) for one in like])
+            pieces = [piece.reshape(parameter.shape).as_np_ndarray() for piece in flat]
+            replace_gradients(parameter, pieces)
+            self._joined[number] = pieces
 
     @property
     def bytes_per_step(self):
         """What this worker has sent in a step to sum gradients, and received as well; a mean."""
-        return round(self._sent / self._steps) if self._steps else 0
+        return round(self._bytes / self._steps) if self._steps else 0
 
     def _sum_rows(self, copies, rows):
         filled = onp.resize(rows, -(-len(rows) // _ROWS) * _ROWS).astype('int32')  # repeats what there is
-        sent = self._place((len(filled), *copies[0].shape[1:]), copies)
+        shape = (len(filled), *copies[0].shape[1:])
+        # Always sent from the same arrays, for the reason that `total` gives.
+        sent = self._rows_sent.setdefault(shape, [np.zeros(shape, ctx=one.ctx) for one in copies])
         picked = [np.array(filled, dtype='int32', ctx=copy.ctx) for copy in copies]
         for array, copy, place in zip(sent, copies, picked):
             array[:] = np.take(copy, place, axis=0)  # (R + filling, C)
-        watch.lap('packing')
+        self.lap('packing')
         self._sum(_TABLES + len(filled) // _ROWS, sent)
-        watch.lap('sums')
+        self.lap('sums')
         for array, copy, place in zip(sent, copies, picked):
             copy[place[: len(rows)]] = array[: len(rows)]
-        watch.lap('packing')
-        self._sent += 4 * sent[0].size
+        self.lap('packing')
+        self._bytes += 4 * sent[0].size
 
     def tell(self, content=None):
         """The bytes that the first worker gives here, for all; the others wait for them."""
-        if self.store is None:
-            return content
         size = int.from_bytes(self._tell((len(content) if self.first else 0).to_bytes(8, 'big')), 'big')
         return self._tell(content if self.first else bytes(size))[:size]
 
@@ -157,9 +168,9 @@ class Cluster:
         # subtle: the servers add, and add only floating point numbers. Two bytes are one of them, exactly.
         told = onp.frombuffer(content + bytes(len(content) % 2), 'uint16').astype('float32')
         told = np.array(told if self.first else told * 0, dtype='float32')
-        self._said += 1
-        with self.patience('what the first worker says'):
-            self._sum(_TOLD + self._said, told)
+        self._told += 1
+        with self.patience('the first worker'):
+            self._sum(_TOLD + self._told, told)
             return told.asnumpy().astype('uint16').tobytes()
 
     def _sum(self, key, arrays):
@@ -171,42 +182,90 @@ class Cluster:
             self._ready.add(key)
         self.store.pushpull(key, arrays)
 
+    @contextlib.contextmanager
     def patience(self, awaited):
         """Inside, wait only so long: a network that was cut tells nobody, and one would wait for ever."""
-        return contextlib.nullcontext() if self.store is None else _limited(self._patience, awaited)
+        timer = threading.Timer(self._patience, _give_up, [self._patience, awaited])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def leave(self):
         """Wait until all workers have ended their work, and let the servers end; then this process should.
 
         MXNet's own goodbye has been seen to hang when all was said: it gets some seconds.
         """
-        if self.store is None:
-            return
         with self.patience('the other workers to end'):
             mx.nd.waitall()
-            self.store._barrier()
+            barrier(self.store)
         goodbye = threading.Thread(target=self.store.__del__, daemon=True)
         goodbye.start()
         goodbye.join(_GOODBYE)
 
 
-@contextlib.contextmanager
-def _limited(seconds, awaited):
-    timer = threading.Timer(seconds, _give_up, [seconds, awaited])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class Asynchronous(Cluster):
+    """A cluster of `dist_async`, whose servers update the weights whenever a worker's gradient arrives.
+
+    Each worker trains on a share of its own of each batch. Nobody ever sees the whole gradient: it cannot be
+    clipped, and the servers know one learning rate only.
+    """
+
+    exact, servers_update = False, True
+    _PLAIN = {'warmup': 0.0, 'decay': False, 'weight_decay': 0.0, 'clip': None}  # noqa: RUF012
+
+    def share(self, X, y):
+        """The examples of a batch that this worker trains on."""
+        start, end = share_of(len(y), self.number, self.count)
+        if start == end:  # fewer examples than workers: some are seen twice, and nobody has nothing to do
+            start = self.number % len(y)
+            end = start + 1
+        return [x[start:end] for x in X], y[start:end]
+
+    def split(self, X, y, devices):
+        """This worker's examples over its devices."""
+        return split_batch_multi_inputs(X, y, devices)
+
+    def total(self, *groups):
+        """This worker's own sums: the others are elsewhere."""
+        return groups
+
+    def trainer(self, parameters, settings, table=None):
+        """As a `Cluster`'s; `SettingsError` for settings that need the whole gradient or another rate."""
+        found = {name: getattr(settings, name) for name in self._PLAIN}
+        if found != self._PLAIN:
+            raise SettingsError(
+                'dist_async cannot train with these settings',
+                found=', '.join(
+                    f'{name}={found[name]}' for name in found if found[name] != self._PLAIN[name]
+                ),
+                allowed=', '.join(f'{name}={value}' for name, value in self._PLAIN.items()),
+                remedy='use dist_sync, or --preset chapter',
+            )
+        return super().trainer(parameters, settings, table)
+
+    def _prepare(self, trainer):
+        """Gradients stay where they are: the servers take them one by one."""
+
+    def sum_gradients(self, trainer, tokens=None):
+        """Nothing: the servers are sent each worker's own gradients."""
+
+    def update(self, trainer, rate, divisor):
+        """Send this worker's mean gradient, and take whatever weights the servers have by then."""
+        for parameter in parameters_of(trainer):
+            for gradient in parameter.list_grad() if parameter.grad_req != 'null' else ():
+                gradient /= divisor
+        trainer.step(1)
 
 
 def _give_up(seconds, awaited):
     error = BertNLIError(
         'the cluster does not answer',
         where=f'worker {os.environ.get("DMLC_RANK")} of {os.environ.get("DMLC_NUM_WORKER")}',
-        found=f'{seconds} seconds of waiting for {awaited}',
-        remedy='see that all hosts are up and reach each other; BERTNLI_PATIENCE sets the seconds',
+        found=f'waited {seconds} seconds for {awaited}',
+        remedy='check that all hosts are up and reach each other; BERTNLI_PATIENCE sets the seconds',
     )
     print(f'bertnli: {error}', file=sys.stderr, flush=True)
     os._exit(1)  # no cleaning up: MXNet would wait for the same answer
@@ -214,22 +273,29 @@ def _give_up(seconds, awaited):
 
 @functools.cache
 def join_cluster():
-    """The `Cluster` that this process was started in, by `bertnli launch` or with the variables it prints.
+    """The team of this process: a `Cluster` if `bertnli launch` (or the variables it prints) started it.
 
-    Without such variables the process is alone. The first call waits until all workers have called; raises
-    `SettingsError` if the variables make no sense.
+    Otherwise the process is `Alone`. This is the only place that looks at the launcher's variables. The first
+    call waits until all workers have called; raises `SettingsError` if the variables make no sense.
 
     >>> join_cluster().count
     1
     """
-    if os.environ.get('DMLC_ROLE') != 'worker':
-        return Cluster()
+    team = _team() if os.environ.get('DMLC_ROLE') == 'worker' else Alone()
+    if os.environ.get('BERTNLI_LAPS'):
+        team.lap = Stopwatch(os.environ['BERTNLI_LAPS'] + os.environ.get('DMLC_RANK', ''))
+        team.measured = True
+    return team
+
+
+def _team():
     kind = os.environ.get('BERTNLI_KVSTORE', 'dist_sync')
     number, count = _whole_number('DMLC_RANK'), _whole_number('DMLC_NUM_WORKER')
     patience = _whole_number('BERTNLI_PATIENCE', '300')
-    if kind not in ('dist_sync', 'dist_async') or number >= count:
+    kinds = {'dist_sync': Cluster, 'dist_async': Asynchronous}
+    if kind not in kinds or number >= count:
         raise SettingsError(
-            'the variables of the cluster make no sense',
+            'invalid cluster variables',
             where='BERTNLI_KVSTORE, DMLC_RANK, DMLC_NUM_WORKER',
             found=f'{kind}, {number}, {count}',
             allowed='dist_sync or dist_async; a number from 0; more workers than that',
@@ -237,15 +303,17 @@ def join_cluster():
         )
     # All servers share an array of more numbers than this; a smaller one goes to one of them, whichever.
     os.environ.setdefault('MXNET_KVSTORE_BIGARRAY_BOUND', '65536')
-    with _limited(patience, 'all workers to join'):
-        return Cluster(mx.kv.create(kind), number, count, patience, exact=kind == 'dist_sync')
+    team = kinds[kind](None, number, count, patience)
+    with team.patience('all workers to join'):
+        team.store = mx.kv.create(kind)
+    return team
 
 
 def _whole_number(name, default=''):
     text = os.environ.get(name, default)
     if not text.isdecimal():
         raise SettingsError(
-            'a variable of the cluster is missing',
+            'missing cluster variable',
             where=name,
             found=text,
             allowed='a whole number',

@@ -2,14 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        'archives',
-        'downloads',
-        'files',
-        'folder',
-        'rows',
-        'treebank',
-    ],
-)
+_FILES = ['archives', 'downloads', 'files', 'rows', 'treebank']
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _FILES)

@@ -1,12 +1,11 @@
-"""One file from the first of several addresses that serves the right bytes, over a bad network.
+"""Download one file from the first of several addresses that serves the right bytes, over a bad network.
 
-What has arrived stays, and the next attempt asks for the rest only; no attempt lasts for ever; nothing is at
-the file's place before its checksum was right. What the file is for, files.py knows.
+A part that has arrived stays, and the next attempt asks for the rest only; no attempt lasts for ever; nothing
+is at the file's place before its checksum was right.
 """
 
 import os
 import time
-from pathlib import Path
 
 import lazy_loader as lazy
 from tqdm.auto import tqdm
@@ -26,63 +25,56 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses that another attempt 
 _HEADERS = {'User-Agent': 'bertnli (teaching library)', 'Accept-Encoding': 'identity'}
 
 
-class _Again(Exception):
-    """This attempt failed; the same address may do better the next time."""
+class _Failed(Exception):
+    """(why an attempt failed, whether the same address may do better the next time)"""
 
 
-class _Never(Exception):
-    """This address has something else, or nothing; asking again is of no use."""
-
-
-def download(urls, path, sha256):
+def download(urls, path, digest, largest=None):
     """Fetch the file with this checksum into `path`, from the first of `urls` that serves it.
 
     All addresses are asked in turn, and after a pause again, as long as one may still do better. Redirects
-    are followed and proxies taken from the environment, as requests does. A file cut short stays beside
-    `path` as `.NAME.part`, from where any address, now or in another process, goes on. Only one process may
-    work at one `path`: the caller holds the lock. Raises `DataError` with each address' answer, and
-    `OSError` if the disk cannot be written.
+    and proxies work as with requests. A file cut short stays beside `path` as `.NAME.part`, and is resumed
+    from any address, now or in another process. The caller holds the lock of `path`. Raises `DataError` with
+    each address' answer or if more than `largest` bytes come, and `OSError` if the disk cannot be written.
     """
-    path = Path(path)
     part = path.with_name(f'.{path.name}.part')
     hopeful, answers = list(urls), {}
     for pause in _PAUSES:
         time.sleep(pause if hopeful else 0)
         for url in tuple(hopeful):
             try:
-                _attempt(url, part, sha256)
-            except _Never as error:
-                hopeful.remove(url)
-                answers[url] = str(error)
-            except (_Again, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                answers[url] = str(error) if isinstance(error, _Again) else type(error).__name__
+                _attempt(url, part, digest, largest or _LARGEST)
+            except _Failed as error:
+                answers[url], retry = error.args
+                if not retry:
+                    hopeful.remove(url)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                answers[url] = type(error).__name__
             else:
                 os.replace(part, path)
                 return
     if not part.stat().st_size:
         part.unlink()
-    raise DataError(
-        f'{path.name} could not be downloaded, or what arrived was something else',
-        where=str(path.parent),
-        found='; '.join(f'{url}: {answer}' for url, answer in answers.items()),
-    )
+    found = '; '.join(f'{url}: {answer}' for url, answer in answers.items())
+    raise DataError(f'{path.name} could not be downloaded', where=str(path.parent), found=found)
 
 
-def _attempt(url, part, sha256):
-    """Go on with the part until the file is whole and right; or raise, and leave what the next may use."""
+def _attempt(url, part, digest, largest):
+    """Resume the part until the file is whole and right; or raise, and leave what the next may use."""
     with open(part, 'ab') as file:
         start = file.tell()
-        if start and checksum(part) == sha256:  # all had come, and then the connection broke
+        if start and checksum(part, digest) == digest:  # all had come, and then the connection broke
             return
         wanted = {**_HEADERS, 'Range': f'bytes={start}-'} if start else _HEADERS
         with requests.get(url, headers=wanted, timeout=_TIMEOUTS, stream=True) as response:
             _check_answer(response, start, file)
-            _receive(response, file)
+            _receive(response, file, largest)
         os.fsync(file.fileno())
-    if checksum(part) != sha256:
+    received = checksum(part, digest)
+    if received != digest:
         os.truncate(part, 0)
         # The fault may be that of the bytes which were here before.
-        raise (_Again if start else _Never)('another content')
+        raise _Failed(f'checksum mismatch: {received}', bool(start))
 
 
 def _check_answer(response, start, file):
@@ -90,36 +82,33 @@ def _check_answer(response, start, file):
     status, headers = response.status_code, response.headers
     if status == 416:
         file.truncate(0)
-        raise _Again('less than what is here already')
+        raise _Failed('the file is shorter than the part that is here', True)
     if status not in (200, 206):
-        raise (_Again if status in _PASSING else _Never)(f'status {status} {response.reason}')
+        raise _Failed(f'status {status} {response.reason}', status in _PASSING)
     if 'html' in headers.get('Content-Type', '') or 'xml' in headers.get('Content-Type', ''):
-        raise _Never('a page in place of a file')
+        raise _Failed('received an HTML page instead of the file', False)
     if status == 200:
         file.truncate(0)  # the server sends the whole
     elif not headers.get('Content-Range', '').startswith(f'bytes {start}-') or 'Content-Encoding' in headers:
         file.truncate(0)
-        raise _Again('another part than the one asked for')
+        raise _Failed('unexpected range', True)
 
 
-def _receive(response, file):
-    """Append the body to the file. Whoever sends too much, or next to nothing for long, is not waited for."""
+def _receive(response, file, largest):
+    """Append the body to the file; give up on a server that sends too much, or next to nothing for long."""
     size = file.seek(0, os.SEEK_END)
     length = response.headers.get('Content-Length', '')
     total = size + int(length) if length.isdecimal() else None
     mark, since = size, time.monotonic()
     with tqdm(total=total, initial=size, desc='downloading', unit='B', unit_scale=True, leave=False) as bar:
-        while True:
-            block = response.raw.read1(1 << 16, decode_content=True)
-            if not block:
-                return
+        for block in iter(lambda: response.raw.read1(1 << 16, decode_content=True), b''):
             size += file.write(block)
             file.flush()
             bar.update(len(block))
-            if size > _LARGEST:
+            if size > largest:
                 file.truncate(0)
-                raise _Never(f'more than {_LARGEST} bytes')
+                raise _Failed(f'exceeds the size limit of {largest} bytes', False)
             if time.monotonic() - since > _WINDOW:
                 if size - mark < _WINDOW * _SLOWEST:
-                    raise _Again('too slow')
+                    raise _Failed('too slow', True)
                 mark, since = size, time.monotonic()

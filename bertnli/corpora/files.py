@@ -1,31 +1,43 @@
 """Where data comes from: the embedded sample, a folder of yours, or a verified download.
 
-This file finds (and, if asked to, fetches and unpacks) the two corpora of the chapter and answers
-with the path of a folder. It does not read what is in the files: that is text.py's work. Whatever
-the library writes, it writes through `whole_file`. An archive is never believed: of its members only those
-that we read are unpacked, under names of ours, one by one, and into one place whatever it says.
+This file finds (and, if asked to, downloads and unpacks) a corpus and answers with the path of a folder.
+It does not read what is in the files: that is text.py's work.
 """
 
+import collections
+import difflib
+import functools
+import itertools
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from ..errors import DataError, SettingsError
-from .archives import _read_sums, _unpack
+from ..machine.disk import cache_dir, cannot_cache, checksum, once
+from .archives import read_sums, unpack, unpack_all
 from .downloads import download
-from .folder import _alone, _cannot_write, _checksum, _manual_way, cache_dir
 
 
 class Corpus(NamedTuple):
-    """One published archive: what it is called, what we read of it, where it is, what it weighs."""
+    """A published archive. Of one in d2l's hub, `members` is empty: all of it is unpacked."""
 
     archive: str
     folder: str
-    members: tuple
+    members: tuple  # the files that we read
     urls: tuple
     sha1: str
-    sha256: str
+    sha256: Optional[str] = None
     member_sha1: tuple = ()  # in the order of `members`, where somebody published them
+
+    @property
+    def digest(self):
+        return self.sha256 or self.sha1
+
+    @property
+    def manual_way(self):
+        way = f'download {self.urls[0]} by any means, put it into a folder and name the folder as data_dir'
+        return f"{way}, or use data_dir='sample'" if self.members else way
 
 
 # Every address serves the same bytes, and the checksum decides: mirrors need no trust. The chapter's address
@@ -63,24 +75,17 @@ REGISTRY = {
         sha256='afb3d70a5af5d8de0d9d81e2637e0fb8c22d1235c2749d83125ca43dab0dbd3e',
     ),
 }
+# What the book's section on fine-tuning BERT adds to d2l's hub.
+_BERT = {
+    'bert.base': '7b3820b35da691042e5d34c0971ac3edbd80d3f4',
+    'bert.small': 'a4e718a47137ccd1809c9107ab4f5edd317bae2c',
+}
+_LARGEST_HUB = 2**34  # bytes of a download; d2l's largest archive has seven gigabytes
 
-
-class Place(NamedTuple):
-    """Where a corpus was found. `official` is None where no archive tells (an unpacked folder)."""
-
-    name: str
-    kind: str
-    path: str
-    sha256: Optional[str]
-    official: Optional[bool]
-
-
-class Checked(NamedTuple):
-    """A file whose every byte was read. `official` is None where no published checksum is known."""
-
-    path: str
-    sha256: str
-    official: Optional[bool]
+# Where a corpus was found, and a file whose every byte was read. `official` is whether the checksum is the
+# published one; None where none is known, as for an unpacked folder.
+Place = collections.namedtuple('Place', 'name kind path sha256 official')
+Checked = collections.namedtuple('Checked', 'path sha256 official')
 
 
 def data_dir(source=None):
@@ -92,56 +97,140 @@ def data_dir(source=None):
     >>> data_dir('sample').name
     'data'
     """
-    source = source or os.environ.get('BERTNLI_DATA') or 'sample'
-    if source == 'sample':
-        return _sample_dir()
+    source = _source(source)
     if source == 'download':
         return cache_dir() / 'downloads'
+    if source == 'sample':
+        # In an installed package the sample is inside it, in the repository beside it.
+        inside, beside = (parent / 'data' for parent in Path(__file__).resolve().parents[1:3])
+        return inside if inside.is_dir() else beside
     path = Path(source).expanduser()
     if not os.path.isdir(path):
-        raise DataError(
-            'the data folder does not exist, or is not a folder',
-            where=str(path),
-            found='a file' if os.path.exists(path) else 'nothing that you may read',
-            allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
-            remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
-        )
+        remedy = "correct the path (data_dir=…, --data or BERTNLI_DATA), or use 'sample' or 'download'"
+        raise DataError('the data folder does not exist, or is not a folder', where=str(path), remedy=remedy)
     return path
 
 
+def _source(source):
+    return source or os.environ.get('BERTNLI_DATA') or 'sample'
+
+
 def download_extract(name, folder=None, *, data_dir=None):
-    """The path of the folder that holds the files of a corpus ('wikitext-2' or 'SNLI').
+    """The path of the folder that holds the files of a corpus: 'wikitext-2', 'SNLI', or one of d2l's hub.
 
     `data_dir` is what the function of that name accepts. A folder may hold the unpacked corpus,
     be the unpacked corpus, or hold the official archive, whose needed files are then unpacked into
     the cache (the folder itself may be read-only). `folder` is the chapter's second argument, the
     folder's name inside the archive. Raises `DataError` with the manual way if nothing is found.
 
+    Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. The archive
+    (.zip, .tar, .tar.gz) is taken from the folder `data_dir` if it is there, else downloaded, and unpacked
+    into the cache once its checksum is right.
+
     >>> download_extract('wikitext-2', 'wikitext-2', data_dir='sample').endswith('wikitext-2')
     True
     """
-    corpus = _corpus(name)
+    if name not in REGISTRY:
+        return str(_hub_folder(name, folder, data_dir))
+    corpus = REGISTRY[name]
     if folder not in (None, corpus.folder):
-        raise SettingsError(
-            f'the archive of {name} holds another folder',
-            found=folder,
-            allowed=corpus.folder,
-            remedy='leave the second argument out',
-        )
-    kind, path = _find(name, data_dir)
-    return str(_unpack(corpus, path) if kind in ('archive', 'download') else path)
+        raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=corpus.folder)
+    _, path = _find(name, data_dir)
+    return str(path if path.is_dir() else unpack(corpus, path))
+
+
+def _hub_folder(name, folder, source):
+    """`folder` of an archive of d2l's hub, or the one that d2l would return, or all of the archive."""
+    corpus = _hub_corpus(name)
+    archive = data_dir(source) / corpus.archive
+    if not _is_right(corpus, archive):
+        archive = _fetch(corpus, cache_dir() / 'downloads')
+    base = unpack_all(corpus, archive)
+    # d2l takes the folder of the archive's name. In 'aclImdb_v1.tar.gz' there is none, only 'aclImdb'.
+    found = sorted(os.listdir(base))
+    path = base / (folder or (found[0] if len(found) == 1 else corpus.folder))
+    if folder and not path.is_dir():
+        allowed = ', '.join(found[:10])
+        raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=allowed)
+    return path if path.is_dir() else base
+
+
+def _hub_corpus(name):
+    from ..runtime import d2l  # lazy: MXNet, which only a corpus of another chapter needs
+
+    bert = {known: (f'{d2l.DATA_URL}{known}.zip', sha1) for known, sha1 in _BERT.items()}
+    hub = {**bert, **d2l.DATA_HUB}
+    if name not in hub:
+        names = {known.lower(): known for known in [*REGISTRY, *hub]}
+        near = difflib.get_close_matches(str(name).lower(), names) or names
+        allowed = ', '.join(names[known] for known in near)
+        remedy = "check the spelling, or register your own: d2l.DATA_HUB['name'] = (url, sha1)"
+        raise SettingsError('unknown corpus', found=name, allowed=allowed, remedy=remedy)
+    try:
+        url, sha1 = hub[name]
+        archive, _ = re.fullmatch(r'https?://.+/([^/?]+\.(zip|tar|gz))', url).groups()
+        if len(bytes.fromhex(sha1)) != 20:
+            raise ValueError(sha1)
+    except (TypeError, ValueError, AttributeError) as error:
+        allowed = '(url, sha1), where the url ends in .zip, .tar or .tar.gz'
+        raise SettingsError('invalid entry in d2l.DATA_HUB', found=hub[name], allowed=allowed) from error
+    return Corpus(archive, os.path.splitext(archive)[0], (), (url,), sha1.lower())
+
+
+def _find(name, source, fetch=True):
+    """(kind, path): the unpacked folder of a corpus, or its archive, whichever the source has."""
+    corpus, root, source = REGISTRY[name], data_dir(source), _source(source)
+    archive = root / corpus.archive
+    if source == 'download':
+        if not fetch and not archive.is_file():
+            remedy = f'bertnli data fetch; or {corpus.manual_way}'
+            raise DataError(f'the corpus {name} has not been downloaded', where=str(root), remedy=remedy)
+        return 'download', _fetch(corpus, root) if fetch else archive
+    for path in (root / corpus.folder, root):
+        if any(os.path.isfile(path / member) for member in corpus.members):
+            return 'sample' if source == 'sample' else 'folder', path
+    if os.path.isfile(archive):
+        return 'archive', archive
+    found = sorted(os.listdir(root)) if os.access(root, os.R_OK) else 'a folder that you may not read'
+    allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}'
+    remedy = f"{corpus.manual_way} or 'download'"
+    raise DataError(
+        f'the corpus {name} is not in this folder',
+        where=str(root),
+        found=found,
+        allowed=allowed,
+        remedy=remedy,
+    )
+
+
+def _is_right(corpus, path):
+    return os.path.isfile(path) and checksum(path, corpus.digest) == corpus.digest
+
+
+def _fetch(corpus, folder):
+    """Download the archive unless it is there. `BERTNLI_MIRROR`, a teacher's own server, is asked first."""
+    path, mirror = folder / corpus.archive, os.environ.get('BERTNLI_MIRROR')
+    urls = (f'{mirror.rstrip("/")}/{corpus.archive}',) if mirror else ()
+    largest = None if corpus.members else _LARGEST_HUB
+    work = functools.partial(download, urls + corpus.urls, path, corpus.digest, largest)
+    try:
+        once(path, functools.partial(_is_right, corpus, path), work)
+    except DataError as error:
+        error.remedy = corpus.manual_way
+        raise
+    except OSError as error:
+        raise cannot_cache(folder, error) from error
+    return path
 
 
 def where(name, data_dir=None):
-    """Tell where a corpus comes from, and whether its archive is the published one: a `Place`.
+    """Where a corpus comes from, and whether its archive is the published one: a `Place`.
 
-    Nothing is downloaded; raises `DataError` where the corpus is not.
+    Nothing is downloaded; raises `DataError` if the corpus is not there.
     """
     kind, path = _find(name, data_dir, fetch=False)
-    if path.is_dir():
-        return Place(name, kind, str(path), None, None)
-    digest = _checksum(path)
-    return Place(name, kind, str(path), digest, digest == _corpus(name).sha256)
+    digest = None if path.is_dir() else checksum(path)
+    return Place(name, kind, str(path), digest, digest and digest == REGISTRY[name].sha256)
 
 
 def verify(name, data_dir=None):
@@ -149,106 +238,21 @@ def verify(name, data_dir=None):
 
     Raises `DataError` if something is damaged: the archive, or what was once unpacked from it.
     """
-    corpus, place = _corpus(name), where(name, data_dir)
-    folder, rows = Path(place.path), []
+    place, corpus = where(name, data_dir), REGISTRY[name]
+    folder, rows, sums = Path(place.path), [], {}
     if place.sha256:
         rows = [Checked(place.path, place.sha256, place.official)]
-        folder = _unpack(corpus, folder)
-    sums = _read_sums(folder) if place.sha256 else {}
-    for number, member in enumerate(corpus.members):
+        folder = unpack(corpus, folder)
+        sums = read_sums(folder)
+    for member, sha1 in itertools.zip_longest(corpus.members, corpus.member_sha1):
         path = folder / member
         if not path.is_file():
             continue
-        # A published archive has published members; of another one's nothing is known.
-        digest, official = _checksum(path), place.official or None
+        digest = checksum(path)
         if sums.get(member, digest) != digest:
-            raise DataError(
-                'an unpacked file is not what it was',
-                where=str(path),
-                found=digest,
-                allowed=sums[member],
-                remedy='delete the file: it is unpacked again when it is needed',
-            )
-        if corpus.member_sha1:
-            official = _checksum(path, 'sha1') == corpus.member_sha1[number]
+            remedy = 'delete the file: it is unpacked again when it is needed'
+            raise DataError('an unpacked file was changed', where=str(path), found=digest, remedy=remedy)
+        # A published archive has published members; of another one's nothing is known.
+        official = checksum(path, sha1) == sha1 if sha1 else place.official or None
         rows.append(Checked(str(path), digest, official))
     return rows
-
-
-def _corpus(name):
-    if name not in REGISTRY:
-        raise SettingsError(
-            'there is no corpus of this name',
-            found=name,
-            allowed=', '.join(REGISTRY),
-            remedy='choose one of these names',
-        )
-    return REGISTRY[name]
-
-
-def _sample_dir():
-    """In an installed package the sample lies inside it, in the repository beside it."""
-    here = Path(__file__).resolve().parents[1]
-    for path in (here / 'data', here.parent / 'data'):
-        if (path / 'snli_1.0').is_dir() or (path / 'wikitext-2').is_dir():
-            return path
-    raise DataError(
-        'the embedded sample is missing',
-        where=str(here / 'data'),
-        remedy='install the package again, or name a data folder (data_dir=…, BERTNLI_DATA)',
-    )
-
-
-def _find(name, source, fetch=True):
-    """(kind, path): the unpacked folder of a corpus, or its archive, whichever the source has."""
-    corpus = _corpus(name)
-    root = data_dir(source)
-    source = source or os.environ.get('BERTNLI_DATA') or 'sample'
-    if source == 'download':
-        if fetch:
-            _fetch(corpus, root)
-        elif not (root / corpus.archive).is_file():
-            raise DataError(
-                f'the corpus {name} has not been downloaded',
-                where=str(root),
-                remedy=f'bertnli data fetch; or {_manual_way(corpus)}',
-            )
-        return 'download', root / corpus.archive
-    kind = 'sample' if source == 'sample' else 'folder'
-    for path in (root / corpus.folder, root):
-        if any(os.path.isfile(path / member) for member in corpus.members):
-            return kind, path
-    if os.path.isfile(root / corpus.archive):
-        return 'archive', root / corpus.archive
-    try:
-        found = sorted(os.listdir(root))
-    except OSError as error:
-        found = error.strerror
-    raise DataError(
-        f'the corpus {name} is not in this folder',
-        where=str(root),
-        found=found,
-        allowed=f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}',
-        remedy=f"{_manual_way(corpus)}, or use data_dir='download' or 'sample'",
-    )
-
-
-def _fetch(corpus, folder):
-    """Download the archive unless it is there. `BERTNLI_MIRROR`, a teacher's own server, is asked first."""
-    path, mirror = folder / corpus.archive, os.environ.get('BERTNLI_MIRROR')
-    mirrors = (f'{mirror.rstrip("/")}/{corpus.archive}',) if mirror else ()
-
-    def missing():
-        return not path.is_file() or _checksum(path) != corpus.sha256
-
-    try:
-        if missing():
-            with _alone(path):
-                # Whoever held the lock before us may have done the work.
-                if missing():
-                    download(mirrors + corpus.urls, path, corpus.sha256)
-    except DataError as error:
-        error.remedy = f"{_manual_way(corpus)}, or use data_dir='sample'"
-        raise
-    except OSError as error:
-        raise _cannot_write(folder, error) from error

@@ -21,15 +21,8 @@ _ABBREVIATION = re.compile(
 )
 _LONGEST_WORD = 100  # characters
 _FUSED = {
-    'cannot': ('can', 'not'),
-    'gonna': ('gon', 'na'),
-    'gotta': ('got', 'ta'),
-    'gimme': ('gim', 'me'),
-    'lemme': ('lem', 'me'),
-    'wanna': ('wan', 'na'),
-    "d'ye": ('d', "'ye"),
-    "'tis": ("'t", 'is'),
-    "'twas": ("'t", 'was'),
+    pair.replace('+', ''): pair.split('+')
+    for pair in "can+not gon+na got+ta gim+me lem+me wan+na d+'ye 't+is 't+was".split()
 }
 
 

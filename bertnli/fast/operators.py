@@ -105,7 +105,7 @@ def take_rows(X, positions):
     return npx.embedding(flat, X.reshape(-1, width), steps * batch, width)
 
 
-def _sum_of_squares(arrays):
+def sum_of_squares(arrays):
     """Of all of them together, as an array of one element, which is not waited for.
 
     MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth as long.

@@ -1,27 +1,37 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, their checksums, and the cache folder."""
 
 import contextlib
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
+import lazy_loader as lazy
+
 from ..errors import DataError
 
+# Both are needed only when something is cached.
+platformdirs = lazy.load('platformdirs')
+filelock = lazy.load('filelock')
 
-def checksum(path, kind='sha256'):
-    """The checksum of a file's bytes, as hexadecimal digits."""
-    digest = hashlib.new(kind)
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
+
+def checksum(path, like=''):
+    """The SHA-256 of a file as hexadecimal digits, or its SHA-1 if `like`, a known checksum, is one."""
+    digest = hashlib.new('sha1' if len(like) == 40 else 'sha256')
+    try:
+        with open(path, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+    except OSError as error:
+        raise DataError('the file cannot be read', where=str(path), found=error.strerror) from error
     return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def whole_file(path):
-    """A binary file to write into, which is at `path` when the block ends well: whoever looks finds it whole.
+    """A binary file that is at `path`, whole, once the block has ended well.
 
     Written aside, flushed to the disk, then renamed over. Its folder is made if need be; after an error
     nothing has changed. What a killed process leaves aside is called `.NAME-…`. Raises `OSError`.
@@ -49,40 +59,64 @@ def whole_file(path):
         raise
 
 
+def write_bytes(path, content):
+    """Write a file whole or not at all. Raises `OSError`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
 def write_json(path, content):
-    """Write a JSON file whole or not at all; `DataError` if it cannot be, or `content` is no JSON.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_json(Path(folder, 'a.json'), {'a': 1})
-    ...     Path(folder, 'a.json').read_text()
-    '{\\n  "a": 1\\n}\\n'
-    """
-    path, content = Path(path), _as_json(content)
+    """Write a JSON file whole or not at all; `DataError` if it cannot be, or `content` is not valid JSON."""
+    content = as_json(content)
     try:
-        _write(path, content)
+        write_bytes(path, content)
     except OSError as error:
-        raise DataError(
-            'the file cannot be written',
-            where=str(path),
-            found=str(error),
-            remedy='choose a folder that you may write to, on a disk with room',
-        ) from error
+        raise DataError('the file cannot be written', where=str(path), found=str(error)) from error
 
 
-def _as_json(content):
-    """Bytes of strict JSON: readers in other languages refuse NaN and infinity."""
+def as_json(content):
+    """Bytes of strict JSON: readers in other languages refuse NaN and infinity.
+
+    >>> as_json({'a': 1})
+    b'{\\n  "a": 1\\n}\\n'
+    """
     try:
         return json.dumps(content, indent=2, allow_nan=False).encode() + b'\n'
     except (TypeError, ValueError) as error:
-        raise DataError(
-            'this cannot be written as JSON',
-            found=str(error),
-            allowed='words, finite numbers, and lists and dictionaries of them',
-            remedy='convert arrays with .tolist() and numbers with float()',
-        ) from error
+        remedy = 'convert arrays with .tolist() and numbers with float(); NaN and infinity are not JSON'
+        raise DataError('not serializable as JSON', found=str(error), remedy=remedy) from error
 
 
-def _write(path, content):
-    with whole_file(path) as file:
-        file.write(content)
+def cache_dir():
+    """The folder for what we unpack, download or encode: `BERTNLI_CACHE`, or the system's place."""
+    path = Path(os.environ.get('BERTNLI_CACHE') or platformdirs.user_cache_dir('bertnli'))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_cache(path, error) from error
+    return path
+
+
+def cannot_cache(folder, error):
+    """The `DataError` for a cache folder that cannot be made or written."""
+    remedy = 'free some space, or set the environment variable BERTNLI_CACHE to another folder'
+    return DataError('the cache cannot be written', where=str(folder), found=str(error), remedy=remedy)
+
+
+def once(path, is_done, work):
+    """Let one process at a time do `work()` at `path`, unless it is done. A lock ends with its process."""
+    if is_done():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        print(f'waiting for another process that is preparing {path}', file=sys.stderr)
+        lock.acquire()
+    try:
+        # Whoever held the lock before us may have done the work.
+        if not is_done():
+            work()
+    finally:
+        lock.release()

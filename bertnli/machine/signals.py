@@ -11,16 +11,16 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, signal, steps, last):
         self.signal, self.last = signal, last
-        resume = '' if last is None else f'; with resume it goes on from step {last}'
+        resume = '' if last is None else f'; the state of step {last} is kept'
         super().__init__(f'interrupted after step {steps}{resume}')
 
 
 @contextlib.contextmanager
-def _noted(*numbers):
-    """A list that receives the first of these signals, so that all devices end their update before a stop.
+def noted_signals(terminate=False):
+    """A list that receives Ctrl-C (with `terminate` also SIGTERM), so that a step can end before a stop.
 
-    The second acts as it would have without us, and so does one that nobody looked at before the end. Only
-    the main thread may do this; in others nothing is changed.
+    A second signal acts as it would have without us, and so does one that nobody looked at before the end.
+    Only the main thread may do this; in others nothing is changed.
     """
     noted, former, owner = [], {}, os.getpid()
 
@@ -36,7 +36,7 @@ def _noted(*numbers):
         noted.append(number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in numbers:
+        for number in (signal.SIGINT, signal.SIGTERM) if terminate else (signal.SIGINT,):
             # What is ignored (as Ctrl-C in background jobs) or handled outside of Python stays so.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 former[number] = signal.getsignal(number)

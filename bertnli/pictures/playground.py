@@ -151,7 +151,9 @@ class Playground:
     def _unread(self, premise, hypothesis, read):
         """Sentences about what the network could not read as it was typed."""
         typed = [*words(premise), *words(hypothesis)]
-        unknown = list(dict.fromkeys(word for word in typed if word not in self._vocab))
+        # subtle: never `word in vocab`, which has no end with d2l's class.
+        table = self._vocab.token_to_idx
+        unknown = list(dict.fromkeys(word for word in typed if word not in table))
         notes = []
         if unknown:
             more = f' and {len(unknown) - 8} more' if len(unknown) > 8 else ''

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as onp
 import safetensors.numpy
 
-from ..devices import try_all_gpus
+from ..devices import devices_of, try_all_gpus
 from ..errors import CheckpointError
-from ..machine.disk import _as_json, _write
+from ..machine.disk import as_json, write_bytes
 from ..model import BERTClassifier, BERTModel
 from ..runtime import mx, np, report
 from ..settings import ModelSettings
@@ -50,32 +50,34 @@ class Checkpoint:
 
 
 def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
-    """Write a `BERTModel` or `BERTClassifier` with everything that is needed to use it again.
+    """Write a BERT or a classifier around one with everything that is needed to use it again.
 
-    `notes` is any JSON content (metrics, seed, recipe) to keep beside the weights; `half` keeps the weights
-    in 16 bits, half as large and good to three digits. Returns the folder.
-    Raises `CheckpointError` for another kind of network, one that could not be loaded again (weights that
-    are not finite, another vocabulary's), or a folder that cannot be written.
+    `net` is a `BERTModel`, a `BERTClassifier`, or a class of your own with the same parts (`bert`,
+    `classifier`) and the same answers, which comes back as a `BERTClassifier`. `notes` is any JSON content
+    (metrics, seed, recipe) to keep beside the weights; `half` keeps the weights in 16 bits, half as large and
+    good to three digits. Returns the folder.
+    Raises `CheckpointError`, and leaves an existing model unchanged, for a network that could not be loaded
+    again (other parts or answers, weights that are not finite, another vocabulary's) or a folder that cannot
+    be written.
     """
-    kind = next((kind for kind, cls in _KINDS.items() if isinstance(net, cls)), None)
+    kind = 'bert' if isinstance(net, BERTModel) else 'nli'
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
     if not isinstance(bert, BERTModel):
-        raise CheckpointError(
-            'only networks of this library can be saved',
-            found=type(bert or net).__name__,
-            allowed='BERTModel, or BERTClassifier around one',
-            remedy="for d2l's networks use net.save_parameters(path); BERTModel can load that file",
-        )
+        raise _refused(net, 'only networks of this library can be saved', found=_class_of(bert or net))
     folder = Path(folder)
     weights = _weights_of(net)
+    # A good model is not replaced by one that nobody could load, or that would answer otherwise.
+    rebuilt = _build(kind, len(vocab), bert.settings)
+    _check_parts(net, rebuilt)
+    _set_weights(rebuilt, weights, devices_of(net)[:1], 'the network to be saved')
+    _check_answers(net, rebuilt, len(vocab), min(6, bert.settings.max_len))
     if half:
         with onp.errstate(over='ignore'):  # what is too large becomes infinite, and is refused below
             weights = {name: array.astype('float16') for name, array in weights.items()}
-    # A good model is not replaced by one that nobody could load.
-    _check_fit(weights, _build(kind, len(vocab), bert.settings), 'the network to be saved')
+        _check_fit(weights, rebuilt, 'the network to be saved')
     files = {
         'weights': ('safetensors', safetensors.numpy.save(weights)),
-        'vocab': ('json', _as_json(list(vocab.idx_to_token))),
+        'vocab': ('json', as_json(list(vocab.idx_to_token))),
     }
     manifest = {
         'format': _FORMAT,
@@ -88,23 +90,91 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         'written': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'notes': notes or {},
     }
+    for part, (suffix, content) in files.items():
+        digest = hashlib.sha256(content).hexdigest()
+        name = f'{part}-{digest[:12]}.{suffix}'
+        manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
+    manifest = json.loads(as_json(manifest))  # as a reader will see it, keys and tuples included
+    content = as_json({**manifest, 'sha256': _digest(manifest)})
     try:
-        for part, (suffix, content) in files.items():
-            digest = hashlib.sha256(content).hexdigest()
-            name = f'{part}-{digest[:12]}.{suffix}'
-            manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
-            _write(folder / name, content)
-        manifest = json.loads(_as_json(manifest))  # as a reader will see it, keys and tuples included
-        _write(folder / 'manifest.json', _as_json({**manifest, 'sha256': _digest(manifest)}))
+        for part, entry in manifest['files'].items():
+            write_bytes(folder / entry['name'], files[part][1])
+        _read_back(folder, content, weights)
+        write_bytes(folder / 'manifest.json', content)
     except OSError as error:
         raise CheckpointError(
             'the model cannot be written',
             where=str(folder),
             found=str(error),
-            remedy='choose a folder that you may write to, with room; a model that stood there still stands',
+            remedy='choose a folder that you may write to, with room; the existing model was left unchanged',
         ) from error
     _remove_older(folder, {entry['name'] for entry in manifest['files'].values()})
     return folder
+
+
+def _class_of(thing):
+    """The full name of a class: the reader's, d2l's and ours may be called alike."""
+    return f'{type(thing).__module__}.{type(thing).__qualname__}'
+
+
+def _refused(net, problem, found):
+    return CheckpointError(
+        problem,
+        where=_class_of(net),
+        found=found,
+        allowed='a BERTModel of this library, or around one a BERTClassifier or your own class with the same '
+        'parts, `bert` and `classifier`, and the same forward',
+        remedy='net.save_parameters(path) keeps the weights of any class, net.load_parameters reads them',
+    )
+
+
+def _check_parts(net, rebuilt):
+    found, expected = (set(one._collect_params_with_prefix()) for one in (net, rebuilt))
+    if found != expected:
+        raise _refused(net, 'this class cannot be loaded again', found=sorted(found ^ expected)[:5])
+
+
+def _check_answers(net, rebuilt, vocab_size, length):
+    """The same weights must mean the same: both networks answer two small random inputs alike."""
+    device, rng = devices_of(net)[0], onp.random.default_rng(0)
+    arrays = [rng.integers(0, high, (2, length)) for high in (vocab_size, 2)]
+    inputs = [np.array(a, dtype='int32', ctx=device) for a in arrays]  # (2, T), (2, T)
+    inputs += [np.array([length, (length + 1) // 2], dtype='float32', ctx=device)]  # (2,)
+
+    def answers(one):
+        if not isinstance(net, BERTModel):
+            return [one(tuple(inputs))]
+        return one(*inputs, np.zeros((2, 1), dtype='int32', ctx=device))[1:]
+
+    try:
+        # Another order of the sums is not another answer.
+        for theirs, ours in zip(answers(net), answers(rebuilt)):
+            theirs, ours = theirs.asnumpy(), ours.asnumpy()
+            onp.testing.assert_allclose(theirs, ours, 1e-3, 1e-3 * abs(ours).max())
+    except Exception as error:  # a class of the reader's own may fail anyhow
+        raise _refused(
+            net,
+            'the network would answer differently once it is loaded: a folder keeps weights, no code',
+            found=f'{type(error).__name__}: {" ".join(str(error).split())}',
+        ) from error
+
+
+def _read_back(folder, manifest, weights):
+    """What now lies on the disk must load before the old model goes."""
+    try:
+        entries = _parse_manifest(manifest, folder)['files']
+        content = {part: _read_verified(folder, part, entry) for part, entry in entries.items()}
+        Vocab.from_list(_words_in(content['vocab']))
+        found = safetensors.numpy.load(content['weights'])
+        if not all(onp.array_equal(found[name], weights[name]) for name in {*found, *weights}):
+            raise ValueError('the weights are others')
+    except Exception as error:
+        raise CheckpointError(
+            'the model that was written cannot be loaded',
+            where=str(folder),
+            found=f'{type(error).__name__}: {error}',
+            remedy='save it on another disk; the existing model was left unchanged',
+        ) from error
 
 
 def _weights_of(net):
@@ -195,9 +265,8 @@ def _torn(folder, name, found):
 
 
 def _read_manifest(folder):
-    path = folder / 'manifest.json'
     try:
-        manifest = json.loads(path.read_bytes())
+        return _parse_manifest((folder / 'manifest.json').read_bytes(), folder)
     except OSError as error:
         raise CheckpointError(
             'this is not a model folder',
@@ -206,6 +275,13 @@ def _read_manifest(folder):
             allowed='a folder written by `bertnli pretrain`, `finetune` or `demo`',
             remedy='check the path',
         ) from error
+
+
+def _parse_manifest(content, folder):
+    """The fields in the bytes of a `manifest.json`, without its checksum, which must be right."""
+    path = folder / 'manifest.json'
+    try:
+        manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _torn(folder, 'manifest.json', str(error)) from error
     if not isinstance(manifest, dict) or 'format' not in manifest:

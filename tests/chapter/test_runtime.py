@@ -181,6 +181,129 @@ def test_a_broken_mxnet_is_told_with_its_remedy():
     assert 'pip install' in said
 
 
+# --- MXNet imported by the reader -------------------------------------------------------------------
+
+LATER = [
+    'import mxnet',
+    'from mxnet import autograd, gluon, init, np, npx',
+    'from mxnet.gluon import nn',
+    'from d2l import mxnet as d2l',
+]
+# A little of everything that a broken MXNet has lost: operators, gradients, layers.
+WORKS = """
+from mxnet import autograd, gluon, np, npx
+layer = gluon.nn.Dense(3)
+layer.initialize()
+with autograd.record():
+    total = npx.relu(layer(np.ones((2, 4)))).sum()
+total.backward()
+assert layer.weight.grad().shape == (3, 4)
+assert np.ones(2).astype('bool').asnumpy().dtype == 'bool'
+assert npx.is_np_array()
+"""
+TOLD = 'import json, bertnli; print(json.dumps(bertnli.report()))'
+
+
+def told(code, **environment):
+    done = start(code, **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize('line', LATER)
+def test_mxnet_imported_after_us_is_prepared_as_by_us(plain, line):
+    report = told(f'import bertnli\n{line}\n{WORKS}{TOLD}')
+    assert report == plain['report']
+
+
+def test_importing_us_waits_and_asking_for_mxnet_is_not_importing_it():
+    code = """
+import importlib.util, json, sys
+import bertnli
+spec = importlib.util.find_spec('mxnet')
+print(json.dumps([spec.name, bertnli.tuning.done, 'mxnet' in sys.modules, 'numpy' in sys.modules]))"""
+    assert told(code) == ['mxnet', {}, False, False]
+
+
+def test_nobody_waits_once_mxnet_is_there():
+    code = """
+import importlib, json, sys
+import bertnli, mxnet
+importlib.reload(bertnli)
+ours = [finder for finder in sys.meta_path if type(finder).__module__ == 'bertnli.tuning']
+print(json.dumps([ours, 'tuning' in bertnli.report()]))"""
+    assert told(code) == [[], False]
+
+
+def test_mxnet_before_us_is_told_and_nothing_is_claimed():
+    # Where NumPy has no `bool` any more, somebody else has put it back.
+    report = told(f"""
+import sys, numpy
+if 'bool' not in vars(numpy): numpy.bool = bool
+if sys.version_info >= (3, 12): import setuptools
+import mxnet
+{TOLD}
+{WORKS}{TOLD}""")
+    assert report['tuning'].startswith('not set: MXNet was imported before bertnli')
+    assert '`import bertnli`' in report['tuning']
+    assert not {'threads', 'allocator', 'openblas', 'numpy.bool', 'distutils'} & set(report)
+
+
+@pytest.mark.parametrize('line', LATER)
+@pytest.mark.parametrize('cause', ['names', 'another'])
+def test_after_a_failed_import_of_mxnet_ours_mends_the_same_process(line, cause):
+    # 'names' are those that NumPy or Python dropped; the other cause strikes when half of MXNet is there.
+    if cause == 'names' and sys.version_info < (3, 12):
+        pytest.skip('MXNet finds its names')
+    code = f"""
+import sys
+if {cause!r} == 'another':
+    import numpy
+    if sys.version_info >= (3, 12): import setuptools
+    numpy.bool = bool
+    sys.modules['mxnet.gluon.data'] = None
+try:
+    {line}
+except (AttributeError, ImportError):
+    failed = True
+else:
+    failed = False
+if {cause!r} == 'another':
+    assert failed and any(name.startswith('mxnet.') for name in sys.modules)
+    del sys.modules['mxnet.gluon.data']
+import bertnli
+{line}
+{WORKS}{TOLD}"""
+    report = told(code)
+    assert report['tuning'].startswith('not set: MXNet was imported before bertnli')
+    assert ('numpy.bool' in report) == (cause == 'names')
+
+
+def test_a_second_attempt_after_a_failure_is_told_as_the_first(plain):
+    code = f"""
+import sys, bertnli
+sys.modules['mxnet.gluon.data'] = None
+try:
+    import mxnet
+except ImportError:
+    sys.modules.pop('mxnet.gluon.data', None)
+assert not [name for name in sys.modules if name.startswith('mxnet')]
+import mxnet
+{WORKS}{TOLD}"""
+    assert told(code) == plain['report']
+
+
+def test_without_mxnet_its_import_fails_as_ever():
+    code = """
+import json, sys, bertnli
+sys.path[:] = [path for path in sys.path if 'site-packages' not in path]
+try:
+    import mxnet
+except ModuleNotFoundError as error:
+    print(json.dumps(error.name))"""
+    assert told(code) == 'mxnet'
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match='no attribute'):
         runtime.d3l  # noqa: B018

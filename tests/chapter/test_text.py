@@ -99,7 +99,7 @@ def test_a_malformed_row_is_an_error_with_line_value_allowed_and_remedy(write_sn
 
 def test_a_tolerance_skips_and_counts_malformed_rows_up_to_its_share(write_snli):
     rows = [*GOOD * 45, *(row for row, _ in BAD.values())]
-    with pytest.warns(UserWarning, match=r'malformed rows are left out: 1 unknown label \(line 92\)'):
+    with pytest.warns(UserWarning, match=r'skipped malformed rows: 1 unknown label \(line 92\)'):
         data = read_snli(write_snli(rows), True, max_skipped=0.05)
     assert len(data[0]) == 90
     assert {reason: count for reason, (count, _) in data.skipped.items()} == dict.fromkeys(BAD, 1)
@@ -118,13 +118,13 @@ def test_one_malformed_row_in_a_hundred_is_left_out_with_a_warning_and_two_are_a
         read_snli(write_snli([*GOOD * 50, bad]), True, max_skipped=0)
 
 
-def test_labels_in_other_cases_and_a_header_in_the_middle_are_harmless(write_snli):
+def test_labels_in_other_cases_and_a_repeated_header_are_harmless(write_snli):
     with open(write_snli(GOOD) / 'snli_1.0_train.txt', encoding='utf-8') as file:
         header = file.readline().rstrip()
     rows = [('Entailment', 'a', 'b'), header, (' NEUTRAL ', 'c', 'd'), (' - ', 'e', 'f'), '\ufeff' + header]
     data = read_snli(write_snli(rows), True)
     assert data[2] == [0, 2]
-    assert data.skipped == {'header again': (2, [3, 6]), 'no gold label': (1, [5])}
+    assert data.skipped == {'repeated header': (2, [3, 6]), 'no gold label': (1, [5])}
 
 
 def test_zero_bytes_and_megabyte_lines_are_read(write_snli, tmp_path):
@@ -154,16 +154,15 @@ def test_a_line_without_an_end_does_not_fill_the_memory(write_snli, tmp_path, mo
 @pytest.mark.parametrize('change', [b'neutral\t( a )\t( b )' + b'\t' * 11 + b'\n', None])
 def test_a_file_that_changes_while_it_is_read_is_an_error(write_snli, change):
     path = write_snli(GOOD * 50) / 'snli_1.0_train.txt'
-    with corpora_rows._open(path) as file:
-        lines = corpora_rows._lines(file, path)
-        next(lines)
-        if change:
-            with open(path, 'ab') as other:
-                other.write(change)
-        else:
-            os.truncate(path, 99)
-        with pytest.raises(DataError, match='changed while it was read'):
-            list(lines)
+    lines = corpora_rows.read_lines(path)
+    next(lines)
+    if change:
+        with open(path, 'ab') as other:
+            other.write(change)
+    else:
+        os.truncate(path, 99)
+    with pytest.raises(DataError, match='changed while it was read'):
+        list(lines)
 
 
 @pytest.mark.parametrize('content', [b'', b'\n', b'gold_label\n', b'a,b,c\n1,2,3\n', b'\xff\xfe\x00'])

@@ -8,9 +8,11 @@ from small_models import pairs, small_net
 
 from bertnli import BERTClassifier, BERTModel, BertNLIError, FinetuneSettings, SettingsError, cpu_devices
 from bertnli.errors import check_finite
-from bertnli.fast.operators import _sum_of_squares
+from bertnli.fast.operators import sum_of_squares
+from bertnli.metrics import Clock
 from bertnli.runtime import autograd, d2l, gluon, mx, nn, np, npx
-from bertnli.training import Clock, Updater, check_steps, seed_step, trained_parameters
+from bertnli.settings import check_steps
+from bertnli.training import Updater, seed_step, trained_parameters
 
 WEIGHT = onp.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]], 'float32')
 BIAS = onp.array([0.5, -0.25], 'float32')
@@ -193,7 +195,7 @@ def test_python_runs_at_most_two_steps_ahead_and_waits_for_all_in_the_end():
 
 def test_the_clock_counts_inside_its_block_only(monkeypatch):
     now = iter([10.0, 12.5, 100.0, 101.5])
-    monkeypatch.setattr('bertnli.training.time.perf_counter', lambda: next(now))
+    monkeypatch.setattr('bertnli.metrics.time.perf_counter', lambda: next(now))
     clock = Clock()
     for _ in range(2):
         with clock:
@@ -232,7 +234,7 @@ def test_the_squares_of_small_and_large_gradients_are_summed(shapes, value):
     arrays = [onp.random.default_rng(7).normal(size=shape).astype('float32') for shape in shapes]
     if value is not None:
         arrays[0][1] = value
-    found = _sum_of_squares([np.array(array) for array in arrays]).item()
+    found = sum_of_squares([np.array(array) for array in arrays]).item()
     expected = sum((array.astype('float64') ** 2).sum() for array in arrays)
     assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
 

@@ -239,7 +239,7 @@ def test_a_job_ends_with_its_launcher_and_goes_on(undisturbed, tmp_path, number)
     code, _, err = finished(process)
     assert code == (-number if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
-        assert 'with resume it goes on from step' in err
+        assert 'the state of step' in err
     out, _ = run(*words, '--resume')
     assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path) == 0.0

@@ -10,9 +10,12 @@ import random
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+import warnings
 import zipfile
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -20,7 +23,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from bertnli import DataError, download_extract
+from bertnli import DataError, SettingsError, download_extract
 from bertnli.app.cli import main
 from bertnli.corpora import downloads, files
 
@@ -231,7 +234,7 @@ def test_when_all_are_dead_each_is_named_with_its_answer(corpus):
     corpus('forbidden', 'broken', 'page', 'nowhere', 'cut early')
     with pytest.raises(DataError) as caught:
         download_extract('wikitext-2', data_dir='download')
-    for part in ('403', '500', 'a page', '404', 'forbidden', 'nowhere'):
+    for part in ('403', '500', 'HTML page', '404', 'forbidden', 'nowhere'):
         assert part in caught.value.found
     asked = [name for name, _ in Answer.asked]
     # What cannot become better is asked once, what may is asked in each round.
@@ -446,6 +449,192 @@ def test_whatever_bytes_of_an_archive_change_it_is_unpacked_rightly_or_refused(t
             continue
         with open(os.path.join(folder, 'wiki.train.tokens'), 'rb') as file:
             assert file.read() == PLAIN[1]
+
+
+# --- d2l's hub ------------------------------------------------------------------------------------
+
+
+def packed_as(suffix, files, *members):
+    """An archive of such a form with {name: bytes}, and for a tar more `TarInfo`s before them."""
+    out = io.BytesIO()
+    if suffix == 'zip':
+        with zipfile.ZipFile(out, 'w') as file:
+            for name, content in files.items():
+                file.writestr(name, content)
+        return out.getvalue()
+    with tarfile.open(fileobj=out, mode='w:gz' if suffix == 'tar.gz' else 'w') as file:
+        for member in members:
+            file.addfile(member)
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.fixture
+def hub(corpus, address, monkeypatch):
+    """A function that registers an archive in d2l's hub, as readers do, and serves it."""
+    from bertnli.runtime import d2l
+
+    def register(name, archive, content, answer=good, sha1=None):
+        monkeypatch.setitem(ANSWERS, archive, lambda a: answer(a, content))
+        entry = (f'{address}/{archive}', sha1 or hashlib.sha1(content).hexdigest())
+        monkeypatch.setitem(d2l.DATA_HUB, name, entry)
+
+    return register
+
+
+@pytest.mark.parametrize(
+    ('name', 'archive', 'inside', 'folder'),
+    [
+        ('ptb', 'ptb.zip', 'ptb', None),
+        ('glove.6b.50d', 'glove.6B.50d.zip', 'glove.6B.50d', None),
+        ('aclImdb', 'aclImdb_v1.tar.gz', 'aclImdb', 'aclImdb'),
+        ('aclImdb', 'aclImdb_v1.tar.gz', 'aclImdb', None),  # d2l's answer has nothing in it
+        ('voc2012', 'VOCtrainval_11-May-2012.tar', 'VOCdevkit/VOC2012', 'VOCdevkit/VOC2012'),
+        ("a reader's own", 'mine.zip', 'mine', None),
+    ],
+)
+def test_another_corpus_comes_from_d2ls_hub(hub, cache, name, archive, inside, folder):
+    content = packed_as(archive.partition('.')[2].rpartition('B.50d.')[2], {f'{inside}/deep/a.txt': b'words'})
+    hub(name, archive, content)
+    for _ in range(2):
+        path = download_extract(name, folder)
+        assert path.startswith(str(cache))
+        assert path.endswith(f'/{inside}')
+        with open(os.path.join(path, 'deep', 'a.txt'), 'rb') as file:
+            assert file.read() == b'words'
+    assert Answer.asked == [(archive, None)]
+    assert names_in(cache) == sorted([archive, 'a.txt'])
+
+
+def test_the_books_own_models_need_no_cell_before(hub, address, monkeypatch):
+    content = packed_as('zip', {'bert.small/vocab.json': b'[]', 'bert.small/pretrained.params': b''})
+    hub('x', 'bert.small.zip', content)
+    monkeypatch.setattr('bertnli.runtime.d2l.DATA_URL', f'{address}/')
+    monkeypatch.setitem(files._BERT, 'bert.small', hashlib.sha1(content).hexdigest())
+    assert sorted(os.listdir(download_extract('bert.small'))) == ['pretrained.params', 'vocab.json']
+
+
+def test_an_archive_of_many_folders_is_answered_whole(hub):
+    hub('x', 'x.zip', packed_as('zip', {'train/a': b'', 'test/a': b''}))
+    assert sorted(os.listdir(download_extract('x'))) == ['test', 'train']
+    assert os.listdir(download_extract('x', 'train')) == ['a']
+    with pytest.raises(SettingsError, match='no such folder') as caught:
+        download_extract('x', 'dev')
+    assert caught.value.allowed == 'test, train'
+
+
+def test_another_corpus_is_resumed_where_it_was_cut(hub):
+    def cut(answer, content):
+        answer.head(200, Content_Length=len(content))
+        answer.wfile.write(content[:100])
+        answer.cut()
+
+    content = packed_as('zip', {'x/a': b'words'})
+    hub('x', 'x.zip', content, lambda a, body: (good if a.start else cut)(a, body))
+    assert os.listdir(download_extract('x')) == ['a']
+    assert Answer.asked == [('x.zip', None), ('x.zip', 'bytes=100-')]
+
+
+def test_another_corpus_is_larger_than_ours_may_be(hub, monkeypatch):
+    monkeypatch.setattr(downloads, '_LARGEST', 100)
+    hub('x', 'x.zip', packed_as('zip', {'x/a': bytes(1000)}))
+    assert os.listdir(download_extract('x')) == ['a']
+
+
+def test_a_checksum_of_the_hub_that_is_wrong_is_told(hub, cache):
+    content = packed_as('zip', {'x/a': b'words'})
+    hub('x', 'x.zip', content, sha1='0' * 40)
+    with pytest.raises(DataError, match='checksum mismatch') as caught:
+        download_extract('x')
+    assert hashlib.sha1(content).hexdigest() in caught.value.found
+    assert names_in(cache) == []
+
+
+def test_what_is_no_archive_behind_a_right_checksum_is_an_error(hub, cache):
+    for name in ('x.zip', 'x.tar', 'x.tar.gz'):
+        hub('x', name, b'<html>' * 99)
+        with pytest.raises(DataError, match='cannot be unpacked'):
+            download_extract('x')
+        assert names_in(cache / 'corpora') == []
+
+
+def test_an_archive_in_a_folder_is_taken_if_its_checksum_is_right(hub, tmp_path):
+    content = packed_as('zip', {'x/a': b'words'})
+    hub('x', 'x.zip', content)
+    (tmp_path / 'x.zip').write_bytes(b'another')
+    assert os.listdir(download_extract('x', data_dir=tmp_path)) == ['a']
+    assert Answer.asked == [('x.zip', None)]
+    assert (tmp_path / 'x.zip').read_bytes() == b'another'
+    content = packed_as('zip', {'x/b': b'words'})
+    hub('x', 'x.zip', content)
+    (tmp_path / 'x.zip').write_bytes(content)
+    assert os.listdir(download_extract('x', data_dir=tmp_path)) == ['b']
+    assert len(Answer.asked) == 1
+
+
+def link(name, target, kind=tarfile.SYMTYPE):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, str(target)
+    return info
+
+
+@pytest.mark.parametrize('suffix', ['zip', 'tar', 'tar.gz'])
+@pytest.mark.parametrize('filtered', [True, False])
+def test_nothing_of_the_hub_leaves_the_folder(hub, cache, tmp_path, suffix, filtered, monkeypatch):
+    if not filtered:  # as in Pythons before 3.11.4
+        monkeypatch.delattr(tarfile, 'data_filter', raising=False)
+        monkeypatch.setattr(tarfile.TarFile, 'extraction_filter', None, raising=False)
+        warnings.simplefilter('ignore', DeprecationWarning)
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'kept').write_text('kept')
+    evil = {
+        'x/a': b'good',
+        '../evil': b'',
+        'x/../../../../evil': b'',
+        f'{outside}/evil': b'',
+        'x/out/evil': b'',
+    }
+    links = [
+        link('x/out', outside),
+        link('x/up', '../../..'),
+        link('x/kept', outside / 'kept', tarfile.LNKTYPE),
+        link('x/device', '', tarfile.CHRTYPE),
+    ]
+    hub('x', f'x.{suffix}', packed_as(suffix, evil, *links))
+    folder = download_extract('x', 'x')
+    assert 'a' in os.listdir(folder)
+    assert os.listdir(outside) == ['kept']
+    unpacked = Path(folder).parent
+    everything = [path for path in tmp_path.rglob('*') if path.name in ('evil', 'up', 'kept', 'device')]
+    assert all(path == outside / 'kept' or unpacked in path.resolve().parents for path in everything)
+    assert not any(path.is_symlink() for path in unpacked.rglob('*'))
+
+
+def test_an_unknown_corpus_names_the_nearest_ones():
+    for wrong, near in [('aclimdb', 'aclImdb'), ('glove.6b.50', 'glove.6b.50d'), ('snli', 'SNLI')]:
+        with pytest.raises(SettingsError, match='unknown corpus') as caught:
+            download_extract(wrong)
+        assert near in caught.value.allowed.split(', ')
+    with pytest.raises(SettingsError, match='DATA_HUB') as caught:
+        download_extract('nothing like it')
+    assert {'SNLI', 'ptb', 'bert.base'} <= set(caught.value.allowed.split(', '))
+
+
+@pytest.mark.parametrize(
+    'entry',
+    ['http://a/x.zip', ('http://a/x.zip',), ('http://a/x.zip', None), ('http://a/x.zip', 'abc'),
+     ('http://a/x.dat', '0' * 40), ('http://a/..', '0' * 40), ('ftp://a/x.zip', '0' * 40), None],
+)  # fmt: skip
+def test_an_entry_of_the_hub_that_cannot_be_used_is_told(entry, monkeypatch):
+    from bertnli.runtime import d2l
+
+    monkeypatch.setitem(d2l.DATA_HUB, 'x', entry)
+    with pytest.raises(SettingsError, match='invalid entry'):
+        download_extract('x')
 
 
 # --- the command ----------------------------------------------------------------------------------

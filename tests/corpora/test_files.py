@@ -12,9 +12,8 @@ import pytest
 
 from bertnli.corpora import files
 from bertnli.corpora.files import REGISTRY, data_dir, download_extract, where
-from bertnli.corpora.folder import cache_dir
 from bertnli.errors import DataError, SettingsError
-from bertnli.machine.disk import whole_file
+from bertnli.machine.disk import cache_dir, whole_file
 
 SNLI, WIKI = REGISTRY['SNLI'], REGISTRY['wikitext-2']
 MEMBERS = {member: f'words of {member}\n' * 50 for member in WIKI.members}
@@ -57,7 +56,7 @@ def test_the_chapters_call_works_with_the_folders_name():
 
 
 def test_another_folder_name_or_corpus_is_refused():
-    with pytest.raises(SettingsError, match='another folder'):
+    with pytest.raises(SettingsError, match='no such folder'):
         download_extract('SNLI', 'multinli_1.0')
     with pytest.raises(SettingsError, match='wikitext-2'):
         download_extract('wikitext-103')

@@ -26,8 +26,9 @@ from bertnli import (
     save_checkpoint,
 )
 from bertnli.devices import cpu_devices
-from bertnli.runtime import d2l, mx, np
-from bertnli.storage import checkpoints
+from bertnli.machine import disk
+from bertnli.runtime import d2l, mx, nn, np
+from bertnli.storage import checkpoints, d2l_weights
 
 # Nothing here is a default, and no two sizes are equal.
 SIZES = {
@@ -271,6 +272,110 @@ def test_what_could_not_be_loaded_again_does_not_replace_a_good_model(saved, nam
     assert_holds(saved, new_net('nli'))
 
 
+class OwnClassifier(nn.Block):
+    """The chapter's cell: its layers learn their sizes from the first input."""
+
+    def __init__(self, bert, activation='relu', name='classifier'):
+        super().__init__()
+        self.bert = bert
+        head = nn.Sequential()
+        head.add(nn.Dense(256, activation=activation), nn.Dense(3))
+        setattr(self, name, head)
+        self.head = lambda: getattr(self, name)
+
+    def forward(self, inputs):
+        tokens_X, segments_X, valid_lens_x = inputs
+        encoded_X, _, _ = self.bert(tokens_X, segments_X, valid_lens_x)
+        return self.head()(encoded_X[:, 0, :])
+
+
+class OtherWay(OwnClassifier):
+    def forward(self, inputs):
+        return super().forward(inputs) * 2
+
+
+class ThreeArguments(OwnClassifier):
+    def forward(self, tokens, segments, valid_lens):
+        return super().forward((tokens, segments, valid_lens))
+
+
+class Subclass(BERTClassifier):
+    def forward(self, inputs):
+        return -super().forward(inputs)
+
+
+def own_net(cls=OwnClassifier, **options):
+    bert = BERTModel(len(VOCAB), **SIZES)
+    net = cls(bert, **options)
+    net.initialize()
+    inputs = np.ones((1, 4), dtype='int32'), np.ones((1, 4), dtype='int32'), np.array([4])
+    net(*inputs) if cls is ThreeArguments else net(inputs)
+    return random_weights(net, seed=8)
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_a_classifier_of_the_readers_own_comes_back_by_its_parts(tmp_path, half):
+    own = own_net()
+    loaded = load_checkpoint(save_checkpoint(tmp_path, own, VOCAB, half=half), kind='nli')
+    assert type(loaded.net) is BERTClassifier
+    assert weights_of(loaded.net).keys() == weights_of(own).keys()
+    tolerance = 0.3 if half else 1e-4
+    assert onp.allclose(answers(loaded.net)[0], answers(own)[0], atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ('cls', 'options', 'said'),
+    [
+        (OwnClassifier, {'name': 'top'}, 'cannot be loaded again'),
+        (OwnClassifier, {'activation': 'tanh'}, 'answer differently'),
+        (OtherWay, {}, 'answer differently'),
+        (ThreeArguments, {}, 'answer differently'),
+        (Subclass, {}, 'answer differently'),
+    ],
+)
+def test_a_class_that_could_not_be_rebuilt_is_refused_and_the_old_model_stands(saved, cls, options, said):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(CheckpointError, match=said) as caught:
+        save_checkpoint(saved, own_net(cls, **options), VOCAB)
+    assert caught.value.where == f'{__name__}.{cls.__name__}'
+    assert 'save_parameters' in caught.value.remedy
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_d2ls_classifier_of_other_parts_is_refused_by_its_full_name(saved):
+    class BERTClassifier(nn.Block):  # as edition 1.0.3 writes it
+        def __init__(self, bert):
+            super().__init__()
+            self.encoder, self.hidden, self.output = bert.encoder, bert.hidden, nn.Dense(3)
+
+    with pytest.raises(CheckpointError, match='only networks of this library') as caught:
+        save_checkpoint(saved, BERTClassifier(BERTModel(len(VOCAB), **SIZES)), VOCAB)
+    assert __name__ in caught.value.found
+    assert '`bert` and `classifier`' in caught.value.allowed
+    assert_holds(saved, new_net('nli'))
+
+
+@pytest.mark.parametrize('name', ['weights', 'vocab'])
+def test_what_the_disk_does_not_give_back_does_not_replace_a_good_model(saved, monkeypatch, name):
+    real = checkpoints._write
+
+    def write(path, content):
+        real(path, content[:-1] + b'?' if path.name.startswith(name) else content)
+
+    monkeypatch.setattr(checkpoints, '_write', write)
+    with pytest.raises(CheckpointError, match='cannot be loaded') as caught:
+        save_checkpoint(saved, new_net('nli', seed=4), Vocab.from_list(VOCAB.idx_to_token[::-1]))
+    assert 'another checksum' in caught.value.found
+    assert_holds(saved, new_net('nli'))
+
+
+@pytest.mark.parametrize('wrong', [{'max_len': 1.5}, {'notes': [1]}])
+def test_a_manifest_that_could_not_be_read_does_not_replace_a_good_one(saved, wrong):
+    with pytest.raises(CheckpointError, match='cannot be loaded'):
+        save_checkpoint(saved, new_net('nli', seed=4), VOCAB, **wrong)
+    assert_holds(saved, new_net('nli'))
+
+
 @pytest.mark.parametrize('notes', [{'loss': float('nan')}, {'array': onp.zeros(2)}, {'net': object()}])
 def test_notes_that_are_no_strict_json_are_refused_and_the_old_model_stands(saved, notes):
     with pytest.raises(DataError, match='JSON'):
@@ -281,7 +386,7 @@ def test_notes_that_are_no_strict_json_are_refused_and_the_old_model_stands(save
 def test_json_that_cannot_be_written_is_told_with_its_place(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(DataError) as caught:
-        checkpoints.write_json(tmp_path / 'file' / 'metrics.json', {})
+        disk.write_json(tmp_path / 'file' / 'metrics.json', {})
     assert str(tmp_path) in caught.value.where
 
 
@@ -587,7 +692,7 @@ def test_params_files_are_read_as_mxnet_reads_them(tmp_path):
     }
     path = str(tmp_path / 'a.params')
     mx.npx.save(path, arrays)
-    found = checkpoints._read_params((tmp_path / 'a.params').read_bytes())
+    found = d2l_weights._read_params((tmp_path / 'a.params').read_bytes())
     assert list(found) == list(arrays)
     for name, array in mx.npx.load(path).items():
         assert found[name].dtype == array.dtype

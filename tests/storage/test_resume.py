@@ -300,7 +300,7 @@ def train(kind, devices=None, **options):
     options = {'on_log': records.append, 'progress': False, **options}
     if kind == 'pretrain':
         settings = PretrainSettings(num_steps=20, learning_rate=1e-2, warmup=0.3, decay=True)
-        train_bert(data, net, LOSS, V, devices, 7, settings=settings, **options)
+        train_bert(data, net, LOSS, V, devices, log_interval=7, settings=settings, **options)
     else:
         settings = FinetuneSettings(num_epochs=3, learning_rate=1e-2, clip=0.5, weight_decay=0.1)
         dev = [labelled_pairs(9)]
@@ -339,7 +339,7 @@ def test_a_training_continued_from_any_of_its_states_ends_bit_equal(kind, count)
 def test_on_another_number_of_devices_it_goes_on_and_says_that_the_bits_will_differ(kind):
     memory = Memory()
     train(kind, keep=memory)
-    with warned('began on 1 x cpu and goes on on 2 x cpu'):
+    with warned('began on 1 x cpu and continues on 2 x cpu'):
         _, records = train(kind, cpu_devices(2), start=memory.states[6])
     assert records
 
@@ -381,7 +381,9 @@ def test_a_loss_that_is_no_number_tells_rate_and_last_good_state_and_is_not_kept
 
     batch = pretraining_batch(4)
     with pytest.raises(BertNLIError, match='no longer a finite number') as caught:
-        train_bert([batch], net, LOSS, V, None, 2, settings=settings, keep=keep, on_log=spoil, progress=False)
+        train_bert(
+            [batch], net, LOSS, V, log_interval=2, settings=settings, keep=keep, on_log=spoil, progress=False
+        )
     assert caught.value.where == 'step 5, learning rate 0.01; last good state: step 3'
     state = Keeper(tmp_path, {}).load()
     assert state.numbers['steps'] == 3
@@ -408,7 +410,7 @@ def send(number, at, to=None):
 def test_a_signal_ends_the_step_keeps_the_state_and_leaves_the_handlers(kind, number):
     former, memory = signal.getsignal(number), Memory()
     expected, _ = train(kind, keep=Memory())
-    with pytest.raises(KeyboardInterrupt, match='with resume it goes on from step') as caught:
+    with pytest.raises(KeyboardInterrupt, match='the state of step') as caught:
         train(kind, keep=memory, on_log=send(number, 2))
     assert (caught.value.signal, signal.getsignal(number)) == (number, former)
     assert memory.now[-1] == memory.last == max(memory.states)
@@ -419,11 +421,11 @@ def test_a_signal_ends_the_step_keeps_the_state_and_leaves_the_handlers(kind, nu
 def test_the_interrupt_button_leaves_a_net_of_whole_steps():
     devices = cpu_devices(2)
     net, memory = small_bert(devices), Memory()
-    options = {'settings': PretrainSettings(num_steps=9), 'progress': False}
+    options = {'settings': PretrainSettings(num_steps=9), 'log_interval': 1, 'progress': False}
     with pytest.raises(Stopped, match=r'^interrupted after step 2$'):
-        train_bert([pretraining_batch(4)], net, LOSS, V, devices, 1, on_log=send(signal.SIGINT, 2), **options)
+        train_bert([pretraining_batch(4)], net, LOSS, V, devices, on_log=send(signal.SIGINT, 2), **options)
     other = small_bert(devices)
-    train_bert([pretraining_batch(4)], other, LOSS, V, devices, 1, keep=memory, **options)
+    train_bert([pretraining_batch(4)], other, LOSS, V, devices, keep=memory, **options)
     expected = [array for name, array in memory.states[2].arrays.items() if name.startswith('weight')]
     for device in devices:
         found = weights_of(net, device).values()
@@ -445,7 +447,7 @@ def test_a_second_ctrl_c_does_not_wait():
 
 
 def test_a_signal_after_the_last_step_is_not_lost(monkeypatch):
-    monkeypatch.setattr('bertnli.training.Clock.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr('bertnli.metrics.Clock.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train('pretrain')
 
@@ -512,9 +514,7 @@ def test_the_command_stops_with_130_or_143_says_how_to_go_on_and_ends_bit_equal(
         assert found == code, errors
         assert 'Traceback' not in errors
         *_, first, second = errors.splitlines()
-        assert re.fullmatch(
-            r'bertnli: interrupted after step (\d+); with resume it goes on from step \1', first
-        )
+        assert re.fullmatch(r'bertnli: interrupted after step (\d+); the state of step \1 is kept', first)
         before, hint = second.split('bertnli: to resume: bertnli ')
         words = shlex.split(hint)
         assert (before, words) == ('', [*COMMAND, str(parts), '--resume'])

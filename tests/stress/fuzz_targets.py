@@ -23,10 +23,12 @@ else:
 with loading:
     from click.testing import CliRunner
 
-    from bertnli import RESERVED, Vocab, devices, examples, settings, text, tokens
+    from bertnli import RESERVED, Vocab, examples, explain_pair, parse_devices, settings, text, tokens
     from bertnli.app import cli
+    from bertnli.corpora.treebank import words
     from bertnli.errors import BertNLIError
-    from bertnli.storage import checkpoints
+    from bertnli.fast.encoding import index_words
+    from bertnli.storage import d2l_weights
 
 VOCAB = Vocab(['a', 'dog', 'runs', "n't"], reserved_tokens=RESERVED)
 HEADER = b'\t'.join([b'gold_label', b'sentence1_binary_parse', b'sentence2_binary_parse', *[b'x'] * 11])
@@ -72,8 +74,8 @@ def pairs(data):
 
 
 def sentence(data):
-    found = tokens.words(data.decode('utf-8', 'surrogateescape'))
-    tokens.index_words([' '.join(found)], VOCAB.token_to_idx, 0)
+    found = words(data.decode('utf-8', 'surrogateescape'))
+    index_words([' '.join(found)], VOCAB.token_to_idx, 0)
     assert VOCAB.to_tokens(VOCAB[tokens.tokenize([' '.join(found)])[0]]) is not None
 
 
@@ -81,7 +83,7 @@ def encoder(data):
     premise, _, hypothesis = data.decode('utf-8', 'surrogateescape').partition(' . ')
     max_len, strategy = len(data) % 40, ('longest', 'ratio', 'none')[len(premise) % 3]
     examples.encode_pair(premise.split(), hypothesis.split(), VOCAB, max_len, strategy)
-    examples.explain_pair(premise, hypothesis, VOCAB, max_len, strategy)
+    explain_pair(premise, hypothesis, VOCAB, max_len, strategy)
 
 
 def vocabulary(data):
@@ -105,12 +107,12 @@ def setting(data):
 
 
 def device(data):
-    devices.parse_devices(data.decode('utf-8', 'surrogateescape'))
+    parse_devices(data.decode('utf-8', 'surrogateescape'))
 
 
 def params(data):
     with contextlib.suppress(ValueError, OverflowError, struct.error):  # caught where the file is read
-        checkpoints._read_params(data)
+        d2l_weights._read_params(data)
 
 
 def command(data):

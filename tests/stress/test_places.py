@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 import pytest
 from small_models import V, small_net, weights_of
@@ -50,7 +51,7 @@ def test_a_cache_on_such_a_disk_is_told_with_a_remedy_and_nothing_torn_stays(dis
     source = folder.parent / 'data'
     source.mkdir()
     words = ' '.join(str(n * n % 9973) for n in range(20_000))
-    with files.zipfile.ZipFile(source / corpus.archive, 'w') as file:
+    with zipfile.ZipFile(source / corpus.archive, 'w') as file:
         for member in corpus.members:
             file.writestr(f'{corpus.folder}/{member}', words)
     monkeypatch.setenv('BERTNLI_CACHE', str(folder))

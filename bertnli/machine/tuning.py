@@ -1,0 +1,205 @@
+"""What must happen before MXNet is imported, whoever imports it; nothing here loads it before that.
+
+`import bertnli` puts a finder before Python's own. At the first import of MXNet, by this library or by a
+reader's `from mxnet import …`, it prepares the process: threads, allocator, and two names that newer Pythons
+and NumPys dropped. ``BERTNLI_TUNING=off`` leaves threads, allocator and OpenBLAS as MXNet would have them.
+"""
+
+import contextlib
+import ctypes
+import functools
+import importlib
+import importlib.machinery
+import os
+import platform
+import sys
+
+from ..errors import RuntimeMismatch
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
+_LATE = 'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
+done = {}  # what was changed in this process, in words, for report()
+
+
+class _Finder:
+    """Finds MXNet where Python does, and prepares the process at the moment in which it is executed."""
+
+    def __init__(self, afterwards):
+        self._afterwards = afterwards
+
+    def find_spec(self, name, path=None, target=None):
+        if name != 'mxnet':
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec:  # being found is not being imported: find_spec is also asked whether MXNet is installed
+            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+        return spec
+
+    def _execute(self, execute, module):
+        _prepare()
+        try:
+            with _known_processor():
+                execute(module)
+            self._afterwards()
+        except (Exception, KeyboardInterrupt):  # a server of a cluster ends in here, by SystemExit
+            _forget_halves()
+            raise
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+
+def wait_for_mxnet(afterwards):
+    """Prepare the process at the first import of MXNet, and call `afterwards` when it is complete.
+
+    If MXNet is there already, nothing is changed.
+    """
+    there = sys.modules.get('mxnet')
+    # After a failed import its library is loaded, too, and has asked for threads and kernels.
+    if (there or _forget_halves()) and not done:  # a reload finds what was done here
+        done['tuning'] = _LATE
+    if not there:
+        sys.meta_path.insert(0, _Finder(afterwards))
+
+
+def _forget_halves():
+    """Whether a failed import of MXNet has left files of it behind; the next import needs them all anew."""
+    halves = [name for name in sys.modules if name.startswith('mxnet.')]
+    for name in halves:
+        del sys.modules[name]
+    return bool(halves)
+
+
+def _prepare():
+    check_platform()
+    if not done:  # neither too late, nor a second attempt
+        if _wanted():
+            _set_threads()
+            _set_allocator()
+        else:
+            done['threads'] = done['allocator'] = 'unchanged (BERTNLI_TUNING=off)'
+    _restore_names()
+    _load_gpu_libraries()
+
+
+def _wanted():
+    return os.environ.get('BERTNLI_TUNING', 'on') != 'off'
+
+
+def check_platform():
+    """Raise `RuntimeMismatch` where this library cannot run."""
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ('Linux', 'x86_64'):
+        raise RuntimeMismatch(
+            'bertnli runs where MXNet 1.9.1 does: on Linux with an x86-64 processor',
+            found=f'{system} {machine}',
+            allowed='Linux x86_64',
+            remedy='use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab',
+        )
+
+
+def _set_threads():
+    """All processors that this process may use, and threads that sleep while they wait.
+
+    MXNet would take half of them (it expects two hyperthreads a core). Waiting threads that spin gain
+    little on an idle machine, and on a busy one they take the processor from the thread they wait for:
+    with two other programs at work a training step took five times as long.
+    """
+    wanted = {'OMP_NUM_THREADS': str(len(os.sched_getaffinity(0))), 'OMP_WAIT_POLICY': 'PASSIVE'}
+    told = []
+    for name, value in wanted.items():
+        told.append(
+            f'{name}={os.environ.get(name, value)}, {"as found" if name in os.environ else "set here"}'
+        )
+        os.environ.setdefault(name, value)
+    done['threads'] = '; '.join(told)
+
+
+def _set_allocator():
+    """Keep freed memory in the process: glibc gives each large array back to the system, page by page."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library: nothing to set
+        done['allocator'] = 'unchanged (no mallopt here)'
+        return
+    # subtle: a high threshold for mapping would be refused by older versions of glibc; no mapping is not.
+    # One arena: the arenas of other threads are heaps of 64 MiB, too small for a batch of word scores.
+    wanted = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
+    accepted = min(mallopt(name, value) for name, value in wanted.items()) == 1
+    done['allocator'] = 'large arrays kept in the process' if accepted else 'unchanged (refused)'
+
+
+@contextlib.contextmanager
+def _known_processor():
+    """Name the processor's family to MXNet's OpenBLAS 0.3.13 while it loads.
+
+    On a processor younger than itself it falls back to kernels of 2004, a third as fast. The name stays in
+    the environment only for the import: NumPy and child processes have newer libraries of their own.
+    """
+    if 'tuning' in done:  # too late: the library is loaded
+        yield
+        return
+    name = _openblas_family(_cpu_flags()) if _wanted() else None
+    if 'OPENBLAS_CORETYPE' in os.environ or name is None:
+        found = os.environ.get('OPENBLAS_CORETYPE')
+        done['openblas'] = f'kernels {found}, as found' if found else 'kernels of its own choice'
+        yield
+        return
+    os.environ['OPENBLAS_CORETYPE'] = name
+    done['openblas'] = f'kernels {name}, named here'
+    try:
+        yield
+    finally:
+        del os.environ['OPENBLAS_CORETYPE']
+
+
+def _cpu_flags():
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as lines:
+            return next((set(line.split()) for line in lines if line.startswith('flags')), set())
+    except OSError:
+        return set()
+
+
+def _openblas_family(flags):
+    """The newest kernels of OpenBLAS 0.3.13 that a processor with these features can run.
+
+    >>> _openblas_family({'avx2', 'fma', 'sse2'})
+    'Haswell'
+    """
+    if {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx512cd'} <= flags:
+        return 'SkylakeX'
+    return 'Haswell' if {'avx2', 'fma'} <= flags else None
+
+
+def _restore_names():
+    """MXNet 1.9.1 asks for `numpy.bool` (gone since 1.24) and `distutils` (gone since Python 3.12)."""
+    numpy = importlib.import_module('numpy')  # lazy: MXNet is about to load it anyway
+    if 'bool' not in vars(numpy):
+        numpy.bool = bool
+        done['numpy.bool'] = f'put back (numpy {numpy.__version__})'
+    if sys.version_info >= (3, 12):
+        try:
+            importlib.import_module('setuptools')  # installs its own distutils
+            importlib.import_module('distutils.version')
+        except ImportError as error:
+            raise RuntimeMismatch(
+                'MXNet 1.9.1 needs distutils, which Python 3.12 no longer has',
+                found=str(error),
+                remedy="pip install 'setuptools<81'",
+            ) from error
+        done['distutils'] = 'taken from setuptools'
+
+
+def _load_gpu_libraries():
+    """Put NVIDIA's libraries where MXNet's GPU build finds them, if it is that which is installed."""
+    cuda = importlib.import_module('.cuda', __package__)  # lazy: `import bertnli` takes a blink
+    found = cuda.load_libraries() if cuda.installed() else {}
+    missing = [name for name, where in found.items() if where.startswith('MISSING')]
+    if missing:
+        raise RuntimeMismatch(
+            f'{cuda.BUILD} cannot even be imported without its libraries',
+            found=f'{missing[0]}: {found[missing[0]]}',
+            allowed="NVIDIA's CUDA 11 libraries (make gpu installs them) and its driver for a GPU",
+            remedy=f'go back to the CPU build: pip uninstall {cuda.BUILD}; '
+            "pip install --force-reinstall --no-deps 'mxnet==1.9.1'",
+        )
