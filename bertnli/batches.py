@@ -1,10 +1,9 @@
-"""Minibatches of similar length: whose inputs are equally long, who pads nothing.
+"""Minibatches of inputs of similar length, which need hardly any padding.
 
 `length_grouped` orders an epoch, `Batches` delivers it as MXNet arrays padded to the longest input
-of each batch, and the two `load_data_` functions prepare the chapter's corpora for training. What
-an example is, datasets.py knows.
+of each batch, and the two `load_data_` functions prepare the chapter's corpora for training.
 
-Shapes: B examples in the batch, T words in the longest input, P hidden words in the richest input.
+Shapes: B examples in the batch, T tokens in the longest input, P masked tokens in the richest input.
 """
 
 import os
@@ -12,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from . import runtime
 from .corpora.files import download_extract
-from .datasets import SNLIBERTDataset, WikiTextDataset
+from .datasets import SNLIBERTDataset, WikiTextDataset, to_mxnet
 from .errors import SettingsError
-from .runtime import np
-from .text import MAX_SKIPPED
+from .runtime import gluon
+from .text import read_snli
 from .tokens import Vocab
 
 _WINDOW = 100  # batches that are sorted together: enough to be alike, few enough to be mixed
@@ -35,13 +35,14 @@ def length_grouped(lengths, batch_size, *, seed, epoch, window=_WINDOW):
     """
     lengths = onp.asarray(lengths)
     rng = onp.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
+    order = rng.permutation(len(lengths))  # (n,)
     batches = []
     for start in range(0, len(order), batch_size * window):
         part = order[start : start + batch_size * window]
-        # A stable sort keeps the random order among equal lengths.
+        # Equal lengths stand together; a stable sort keeps their random order.
         part = part[onp.argsort(lengths[part], kind='stable')]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    # Long and short batches alternate by chance.
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -57,11 +58,10 @@ class Batches:
     def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
         if not 1 <= batch_size <= len(dataset):
             raise SettingsError(
-                'the batch is larger than the data' if batch_size > 0 else 'a batch holds nothing',
+                'batch larger than the data set' if batch_size > 0 else 'empty batches',
                 where='batch_size',
                 found=batch_size,
                 allowed=f'1 to {len(dataset)}, the number of examples',
-                remedy='choose a smaller batch, or read more data',
             )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.seed, self.epoch, self.start, self.window = seed, epoch, start, window
@@ -73,13 +73,8 @@ class Batches:
         """The rows of each batch of an epoch (by default of the next one), as index arrays."""
         if self.shuffle:
             epoch = self.epoch if epoch is None else epoch
-            return length_grouped(
-                self.dataset.lengths,
-                self.batch_size,
-                seed=self.seed,
-                epoch=epoch,
-                window=self.window,
-            )
+            settings = {'seed': self.seed, 'epoch': epoch, 'window': self.window}
+            return length_grouped(self.dataset.lengths, self.batch_size, **settings)
         rows = onp.argsort(self.dataset.lengths, kind='stable')
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
@@ -101,14 +96,9 @@ class Batches:
 
     def _deliver(self, order, epoch, start):
         for number in range(start, len(order)):
+            # Each batch has a generator of its own, so that a run resumed here draws the same masks.
             rng = onp.random.default_rng([self.seed, epoch, number])
-            yield _to_mxnet(self.dataset.batch(order[number], rng))
-
-
-def _to_mxnet(arrays):
-    if isinstance(arrays, tuple):
-        return tuple(_to_mxnet(array) for array in arrays)
-    return np.array(arrays, dtype=arrays.dtype)
+            yield to_mxnet(self.dataset.batch(order[number], rng))
 
 
 def get_dataloader_workers():
@@ -122,35 +112,16 @@ def get_dataloader_workers():
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def load_data_wiki(
-    batch_size,
-    max_len,
-    *,
-    data_dir=None,
-    split='train',
-    vocab=None,
-    min_freq=5,
-    seed=0,
-    progress=False,
-    cache=True,
-):
+def load_data_wiki(batch_size, max_len, *, data_dir=None, seed=0, **options):
     """WikiText-2 for pretraining: (train_iter, vocab), as in the chapter.
 
     Each batch is (tokens_X, segments_X, valid_lens_x, pred_positions_X, mlm_weights_X, mlm_Y,
     nsp_y): (B, T), (B, T), (B,), three times (B, P), (B,). Masks are fresh in each epoch.
-    `data_dir` is what files.data_dir accepts.
+    `data_dir` is what files.data_dir accepts; `options` (split, vocab, min_freq, progress) are those of
+    `WikiTextDataset.from_folder`, and so are the errors.
     """
     folder = download_extract('wikitext-2', data_dir=data_dir)
-    dataset = WikiTextDataset.from_folder(
-        folder,
-        max_len,
-        split=split,
-        vocab=vocab,
-        min_freq=min_freq,
-        seed=seed,
-        progress=progress,
-        cache=cache,
-    )
+    dataset = WikiTextDataset.from_folder(folder, max_len, seed=seed, **options)
     return Batches(dataset, batch_size, seed=seed), dataset.vocab
 
 
@@ -164,44 +135,28 @@ class SNLIBatches(NamedTuple):
 
 
 def load_data_snli(
-    batch_size,
-    max_len,
-    vocab,
-    *,
-    data_dir=None,
-    limit=None,
-    strategy='longest',
-    max_skipped=MAX_SKIPPED,
-    word_dropout=0.0,
-    seed=0,
-    num_workers=None,
-    progress=False,
-    cache=True,
+    batch_size, max_len=50, vocab=None, *, data_dir=None, limit=None, word_dropout=0.0, seed=0, **options
 ):
-    """SNLI for BERT: (train_iter, dev_iter, test_iter, vocab).
+    """SNLI for BERT: (train_iter, dev_iter, test_iter, vocab); without `vocab` what the book returns.
 
     Each batch is ((tokens, segments, valid_lens), labels): (B, T), (B, T), (B,) and (B,). Dev and
     test are not shuffled and take at most `batch_size` examples at once; `limit` restricts the
-    training pairs, `word_dropout` is the share of their words that is hidden in an epoch. `vocab` is the
-    vocabulary of pretraining, `data_dir` what files.data_dir accepts.
+    training pairs, `word_dropout` is the share of their words that is masked in an epoch. `vocab` is the
+    vocabulary of pretraining, `data_dir` what files.data_dir accepts; `options` (strategy, max_skipped,
+    num_workers, progress) are those of `SNLIBERTDataset.from_folder`, and so are the errors.
+
+    `load_data_snli(256, 50)` is the call of the section on NLI with attention: (train_iter, test_iter, vocab)
+    of d2l's kind, each batch ((premises, hypotheses), labels): twice (B, max_len), and (B,).
     """
     folder = download_extract('SNLI', data_dir=data_dir)
-
-    def load(split):
-        return SNLIBERTDataset.from_folder(
-            folder,
-            split,
-            max_len,
-            vocab,
-            limit=limit if split == 'train' else None,
-            max_skipped=max_skipped,
-            strategy=strategy,
-            num_workers=num_workers,
-            progress=progress,
-            cache=cache,
+    if vocab is None:
+        return _load_without_bert(batch_size, max_len, folder, limit, word_dropout or options)
+    train, dev, test = (
+        SNLIBERTDataset.from_folder(
+            folder, split, max_len, vocab, limit=limit if split == 'train' else None, **options
         )
-
-    train, dev, test = load('train'), load('dev'), load('test')
+        for split in ('train', 'dev', 'test')
+    )
     train.word_dropout = word_dropout
     return SNLIBatches(
         Batches(train, batch_size, seed=seed),
@@ -209,3 +164,18 @@ def load_data_snli(
         Batches(test, min(batch_size, len(test)), shuffle=False),
         vocab,
     )
+
+
+def _load_without_bert(batch_size, num_steps, folder, limit, bert_options):
+    """The book's loader: premise and hypothesis apart, each padded or cut to `num_steps` words."""
+    if bert_options:
+        raise SettingsError(
+            'word_dropout, strategy and the like need a vocabulary',
+            where='vocab',
+            remedy='give the vocabulary of pretraining: load_data_snli(256, 128, vocab, …)',
+        )
+    train = runtime.d2l.SNLIDataset(read_snli(folder, True, limit=limit), num_steps)
+    test = runtime.d2l.SNLIDataset(read_snli(folder, False), num_steps, train.vocab)
+    workers = get_dataloader_workers()
+    train_iter = gluon.data.DataLoader(train, batch_size, shuffle=True, num_workers=workers)
+    return train_iter, gluon.data.DataLoader(test, batch_size, num_workers=workers), train.vocab

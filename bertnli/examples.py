@@ -1,10 +1,7 @@
-"""A pair of sentences becomes one BERT input; words are hidden; next sentences are drawn.
+"""A pair of sentences becomes one BERT input; words are masked; next sentences are drawn.
 
-Each step stands here twice: as a short function for one example, written to be read, and for whole
-batches of numbers in NumPy, written to be fast; tests hold the two together. No MXNet here, so
-that worker processes start in a blink.
-
-Shapes: B pairs in the batch, T words in the longest input, P hidden words in the richest input.
+Each step is written here for one example, to be read; fast/encoding.py does the same for whole batches, and
+tests hold the two together. No MXNet here, so that worker processes start in a blink.
 """
 
 from typing import NamedTuple
@@ -14,62 +11,79 @@ import numpy as np
 from .errors import SettingsError
 from .tokens import require_special
 
-STRATEGIES = ('longest', 'ratio')
-_SPECIAL_WORDS = 3  # '<cls>', '<sep>' and '<sep>' around a pair
-_SHARE = 0.15  # of all words in an input is to be predicted (BERT, section 3.1)
+NUM_SPECIAL = 3  # <cls>, <sep> and <sep> around a pair
+MASK_SHARE = 0.15  # of all tokens of an input is to be predicted (BERT, section 3.1)
 
 
 def check_max_len(max_len):
-    """Raise `SettingsError` unless two words fit beside the three special ones."""
-    if max_len < _SPECIAL_WORDS + 2:
+    """Raise `SettingsError` unless two words fit beside the three special tokens."""
+    if max_len < NUM_SPECIAL + 2:
         raise SettingsError(
-            'no room for a word of each sentence',
+            'no room for one word of each sentence',
             where='max_len',
             found=max_len,
-            allowed=f'at least {_SPECIAL_WORDS + 2}: <cls>, two words, two <sep>',
+            allowed=f'at least {NUM_SPECIAL + 2}: <cls>, two words, two <sep>',
             remedy='raise max_len (the chapter uses 128)',
         )
+
+
+# --- truncation -----------------------------------------------------------------------------------
+
+
+def keep_longest(premise_len, hypothesis_len, room):
+    """The chapter's rule: take words off the longer sentence, one by one (off the hypothesis if equal)."""
+    # In closed form: a sentence may use what the other leaves, or its half; the premise gets the odd word.
+    premise_half, hypothesis_half = room - room // 2, room // 2
+    return (
+        np.minimum(premise_len, np.maximum(room - hypothesis_len, premise_half)),
+        np.minimum(hypothesis_len, np.maximum(room - premise_len, hypothesis_half)),
+    )
+
+
+def keep_ratio(premise_len, hypothesis_len, room):
+    """The chapter's exercise: both sentences give in proportion to their lengths."""
+    total = premise_len + hypothesis_len
+    divisor = np.maximum(total, 1)
+    kept = (2 * room * premise_len + divisor) // (2 * divisor)  # room · premise_len / total, rounded
+    # A sentence with words keeps one if there is room for two.
+    kept = np.maximum(kept, np.minimum(premise_len, room >= 2))
+    kept = np.minimum(kept, room - np.minimum(hypothesis_len, room >= 2))
+    kept = np.where(total <= room, premise_len, kept)
+    return kept, np.where(total <= room, hypothesis_len, room - kept)
+
+
+# A rule takes two lengths and the room for both, numbers or arrays, and returns how many words of each stay.
+STRATEGIES = {'longest': keep_longest, 'ratio': keep_ratio}
 
 
 def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
     """How many words of each sentence stay when `room` words fit; numbers or arrays of numbers.
 
-    'longest' is the chapter's rule, one word after the other off the longer sentence (off the
-    hypothesis where both are equal), in closed form. 'ratio' answers the chapter's exercise: both
-    give in proportion to their lengths. A sentence with words keeps one if there is room for two.
-    A rule of your own is a function of two lengths and the room; it is asked once for each pair.
+    `strategy` names a rule of `STRATEGIES`, or is a function of two lengths and the room, which is called
+    once for each pair. Raises `SettingsError` for another name, and for a rule that keeps too many words.
 
     >>> kept_lengths(10, 3, 8), kept_lengths(10, 3, 8, 'ratio')
     ((5, 3), (6, 2))
     >>> kept_lengths(10, 3, 8, lambda premise, hypothesis, room: (min(premise, room - 1), 1))
     (7, 1)
     """
-    if callable(strategy):
-        return _kept_by(strategy, premise_len, hypothesis_len, room)
-    if strategy not in STRATEGIES:
+    if not callable(strategy) and strategy not in STRATEGIES:
         raise SettingsError(
-            'there is no such way to shorten a pair',
+            'unknown truncation strategy',
             where='strategy',
             found=strategy,
             allowed=f'{", ".join(STRATEGIES)}, or a function of two lengths and the room',
-            remedy="the chapter's is 'longest'",
         )
-    a, b = np.asarray(premise_len, np.int64), np.asarray(hypothesis_len, np.int64)
-    if strategy == 'longest':
-        # A sentence may use what the other leaves, or its half; the premise gets the odd word.
-        kept_a = np.minimum(a, np.maximum(room - b, room - room // 2))
-        kept_b = np.minimum(b, np.maximum(room - a, room // 2))
+    premise_len, hypothesis_len = np.asarray(premise_len, np.int64), np.asarray(hypothesis_len, np.int64)
+    if callable(strategy):
+        kept = _apply_rule(strategy, premise_len, hypothesis_len, room)
     else:
-        total = np.maximum(a + b, 1)
-        share = (2 * room * a + total) // (2 * total)  # room · a / total, rounded
-        least_a, least_b = np.minimum(a, room >= 2), np.minimum(b, room >= 2)
-        kept_a = np.where(a + b <= room, a, np.minimum(np.maximum(share, least_a), room - least_b))
-        kept_b = np.where(a + b <= room, b, room - kept_a)
-    return (kept_a, kept_b) if kept_a.ndim else (int(kept_a), int(kept_b))
+        kept = STRATEGIES[strategy](premise_len, hypothesis_len, room)
+    return tuple(kept) if np.ndim(kept[0]) else (int(kept[0]), int(kept[1]))
 
 
-def _kept_by(rule, premise_len, hypothesis_len, room):
-    """What a reader's rule keeps, checked: never more words than there are, or than there is room for."""
+def _apply_rule(rule, premise_len, hypothesis_len, room):
+    """What a reader's rule keeps of each pair, checked: never more words than there are, or than fit."""
     lengths = np.stack(np.broadcast_arrays(premise_len, hypothesis_len), axis=-1)  # (…, 2)
     all_kept = []
     for pair in lengths.reshape(-1, 2).tolist():
@@ -80,22 +94,20 @@ def _kept_by(rule, premise_len, hypothesis_len, room):
             fits = False
         if not fits or len(kept) != 2:
             raise SettingsError(
-                'your rule keeps words that are not there, or that do not fit',
+                'the truncation rule keeps words that do not exist or do not fit',
                 where=f'strategy, for {pair[0]} and {pair[1]} words and room for {room}',
                 found=kept,
                 allowed='two numbers: at most the words of each sentence, together at most the room',
-                remedy='return both lengths as they are where they fit together',
+                remedy='return both lengths unchanged where they fit',
             )
         all_kept.append(kept)
-    kept = np.array(all_kept, dtype=np.int64).reshape(lengths.shape)
-    return (kept[..., 0], kept[..., 1]) if kept.ndim > 1 else tuple(kept.tolist())
+    return np.moveaxis(np.array(all_kept, np.int64).reshape(lengths.shape), -1, 0)  # (2, …)
 
 
 def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
     """The beginnings of two lists of words that fit into `max_tokens` together, as new lists.
 
-    `strategy` is 'longest', 'ratio', or a function of both lengths and the room that returns how many words
-    of each stay. Raises `SettingsError` for another name, and for a rule that keeps too many.
+    `strategy` and its errors are those of `kept_lengths`.
 
     >>> truncate_pair(['a', 'man', 'walks', 'home'], ['he', 'sleeps'], 4)
     (['a', 'man'], ['he', 'sleeps'])
@@ -104,18 +116,21 @@ def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
     """
     if max_tokens < 0:
         raise SettingsError(
-            'a negative number of words cannot be kept',
+            'negative number of words',
             where='max_tokens',
             found=max_tokens,
             allowed='0 or more',
             remedy='for a BERT input it is max_len - 3',
         )
-    kept = kept_lengths(len(premise), len(hypothesis), max_tokens, strategy)
-    return list(premise[: kept[0]]), list(hypothesis[: kept[1]])
+    premise_len, hypothesis_len = kept_lengths(len(premise), len(hypothesis), max_tokens, strategy)
+    return list(premise[:premise_len]), list(hypothesis[:hypothesis_len])
+
+
+# --- one input ------------------------------------------------------------------------------------
 
 
 def get_tokens_and_segments(tokens_a, tokens_b=None):
-    """The words of a BERT input and their segment numbers (chapter, section 'BERT').
+    """The tokens of a BERT input and their segment numbers (chapter, section 'BERT').
 
     >>> get_tokens_and_segments(['a', 'dog'], ['it', 'runs'])
     (['<cls>', 'a', 'dog', '<sep>', 'it', 'runs', '<sep>'], [0, 0, 0, 0, 1, 1, 1])
@@ -129,7 +144,7 @@ def get_tokens_and_segments(tokens_a, tokens_b=None):
 
 
 class EncodedPair(NamedTuple):
-    """One BERT input, filled up to max_len: two lists of numbers and how many of them are real."""
+    """One BERT input, padded to max_len: two lists of numbers and how many of them are no padding."""
 
     token_ids: list
     segments: list
@@ -137,7 +152,7 @@ class EncodedPair(NamedTuple):
 
 
 def encode_pair(premise_tokens, hypothesis_tokens, vocab, max_len, strategy='longest'):
-    """Shorten, join, number and fill up one pair: an `EncodedPair` (the chapter's algorithm).
+    """Truncate, join, number and pad one pair: an `EncodedPair` (the chapter's algorithm).
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
@@ -146,14 +161,19 @@ def encode_pair(premise_tokens, hypothesis_tokens, vocab, max_len, strategy='lon
     """
     check_max_len(max_len)
     pad = require_special(vocab)[0]
-    premise, hypothesis = truncate_pair(premise_tokens, hypothesis_tokens, max_len - _SPECIAL_WORDS, strategy)
+    # Both sentences share the places that <cls> and two <sep> leave.
+    premise, hypothesis = truncate_pair(premise_tokens, hypothesis_tokens, max_len - NUM_SPECIAL, strategy)
     tokens, segments = get_tokens_and_segments(premise, hypothesis)
+    # Padding belongs to segment 0; valid_len keeps attention away from it.
     gap = max_len - len(tokens)
     return EncodedPair(vocab[tokens] + [pad] * gap, segments + [0] * gap, len(tokens))
 
 
+# --- pretraining: masked words and next sentences -------------------------------------------------
+
+
 class MaskedWords(NamedTuple):
-    """An input with hidden words: what is read, which positions are asked, what was there, how."""
+    """An input with masked words: what is read, which positions are asked, the answers, what was done."""
 
     tokens: list
     pred_positions: list
@@ -162,10 +182,10 @@ class MaskedWords(NamedTuple):
 
 
 def mask_tokens(tokens, vocab, rng):
-    """Hide 15 % of the words of an input for the masked language model (BERT, section 3.1).
+    """Mask 15 % of the tokens of an input for the masked language model (BERT, section 3.1).
 
-    Of the chosen words 80 % become '<mask>', 10 % a random word, 10 % stay. '<cls>' and '<sep>'
-    are never chosen, and no special word replaces another word. `rng` is a NumPy generator.
+    Of the chosen ones 80 % become '<mask>', 10 % a random word, 10 % stay. '<cls>' and '<sep>'
+    are never chosen, and no special token replaces a word. `rng` is a NumPy generator.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
@@ -173,17 +193,22 @@ def mask_tokens(tokens, vocab, rng):
     >>> mask_tokens(tokens, vocab, np.random.default_rng(3)).answers
     ['runs']
     """
+    # Choose the positions to predict, in reading order: at least one, if there is a word at all.
     candidates = [i for i, token in enumerate(tokens) if token not in ('<cls>', '<sep>')]
-    count = min(max(1, round(len(tokens) * _SHARE)), len(candidates))
+    count = min(max(1, round(len(tokens) * MASK_SHARE)), len(candidates))
     chosen = sorted(rng.choice(candidates, count, replace=False).tolist()) if count else []
+    # Decide for each what the model reads there; the answer is always the old word.
     ordinary, read, how = ordinary_ids(vocab), list(tokens), []
     for position in chosen:
         draw = rng.random()
         if draw < 0.8:
             read[position] = '<mask>'
+            how.append('mask')
         elif draw < 0.9:
             read[position] = vocab.to_tokens(int(rng.choice(ordinary)))
-        how.append('mask' if draw < 0.8 else 'random' if draw < 0.9 else 'kept')
+            how.append('random')
+        else:
+            how.append('kept')
     return MaskedWords(read, chosen, [tokens[i] for i in chosen], how)
 
 
@@ -193,9 +218,8 @@ def ordinary_ids(vocab):
     ids = np.setdiff1d(np.arange(len(vocab), dtype=np.int32), special)
     if not len(ids):
         raise SettingsError(
-            'the vocabulary holds special words only',
-            found=f'{len(vocab)} words',
-            allowed='at least one ordinary word',
+            'the vocabulary has special tokens only',
+            found=f'{len(vocab)} tokens',
             remedy='lower min_freq, or give more text',
         )
     return ids
@@ -217,7 +241,8 @@ def next_sentence_pairs(paragraphs, max_len, rng):
         for sentence, following in zip(paragraph, paragraph[1:]):
             other, is_next = following, bool(rng.random() < 0.5)
             if not is_next:
+                # A random paragraph first, then one of its sentences: long paragraphs are not favoured.
                 elsewhere = paragraphs[rng.integers(len(paragraphs))]
                 other = elsewhere[rng.integers(len(elsewhere))]
-            if len(sentence) + len(other) + _SPECIAL_WORDS <= max_len:
+            if len(sentence) + len(other) + NUM_SPECIAL <= max_len:
                 yield sentence, other, is_next

@@ -4,7 +4,7 @@ import html
 from typing import NamedTuple, Optional
 
 from .corpora.treebank import words
-from .examples import _SPECIAL_WORDS, check_max_len, get_tokens_and_segments, mask_tokens, truncate_pair
+from .examples import NUM_SPECIAL, check_max_len, get_tokens_and_segments, mask_tokens, truncate_pair
 from .tokens import require_special
 
 
@@ -55,8 +55,8 @@ class Explanation:
 def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):
     """`encode_pair` that shows its work: an `Explanation`, one line a word.
 
-    Sentences may be raw strings or lists of words. With `rng` (a NumPy generator) words are hidden
-    as in pretraining, and the line says how.
+    Sentences may be raw strings or lists of words. With `rng` (a NumPy generator) words are masked
+    as in pretraining, and the line says how. Raises `SettingsError` and `DataError` as `encode_pair` does.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs', '.'], reserved_tokens=RESERVED)
@@ -77,10 +77,12 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
     check_max_len(max_len)
     require_special(vocab)
     pair = [words(s) if isinstance(s, str) else list(s) for s in (premise, hypothesis)]
-    kept = truncate_pair(*pair, max_len - _SPECIAL_WORDS, strategy)
+    # The same steps as in encode_pair, then a line for each token.
+    kept = truncate_pair(*pair, max_len - NUM_SPECIAL, strategy)
     tokens, segments = get_tokens_and_segments(*kept)
     masked = None if rng is None else mask_tokens(tokens, vocab, rng)
-    rows = [_explain(i, *pair_, vocab, masked) for i, pair_ in enumerate(zip(tokens, segments))]
+    rows = [_explain(i, *place, vocab, masked) for i, place in enumerate(zip(tokens, segments))]
+    # Words that were cut off stand where they would have been: before the <sep> of their sentence.
     first_sep = len(kept[0]) + 1
     rows[-1:-1] = _dropped(pair[1][len(kept[1]) :], 1, vocab)
     rows[first_sep:first_sep] = _dropped(pair[0][len(kept[0]) :], 0, vocab)
@@ -88,7 +90,7 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
 
 
 def _explain(position, token, segment, vocab, masked):
-    notes = [] if token in vocab.token_to_idx else ['unknown']
+    notes = [] if token in vocab.token_to_idx else ['unknown']  # d2l's Vocab knows no `in`
     read = token
     if masked and position in masked.pred_positions:
         how = masked.how[masked.pred_positions.index(position)]

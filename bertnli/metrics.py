@@ -1,7 +1,6 @@
 """Count right answers: sum counts, divide once, and read the sums only when somebody wants to see them.
 
-Reading a number from MXNet waits for everything before it. A tally therefore keeps what it is given as
-arrays on their devices, and fetches them when a mean is asked for.
+Reading a number from MXNet waits for everything before it; a tally keeps arrays until a mean is asked for.
 """
 
 import collections
@@ -37,7 +36,7 @@ class Tally:
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 self._sums[name] = self._sums.get(name, 0) + value
-            else:
+            else:  # an array may not be computed yet
                 self._waiting.append((name, value, self.step))
 
     def __getitem__(self, name):
@@ -47,7 +46,7 @@ class Tally:
         """All sums by name, as numbers; `Tally(sums)` counts on from them."""
         waiting, self._waiting = self._waiting, []
         for key, array, step in waiting:
-            value = float(array.item())
+            value = float(array.item())  # this waits
             if self._bad_step is None and not math.isfinite(value):
                 self._bad_step = step
             self._sums[key] = self._sums.get(key, 0) + value
@@ -65,7 +64,8 @@ def correct(scores, labels):
     >>> correct(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])).item()
     1.0
     """
-    return (scores.argmax(axis=1).astype('int32') == labels.astype('int32')).astype('float32').sum()
+    predicted = scores.argmax(axis=1).astype('int32')  # (B,)
+    return (predicted == labels.astype('int32')).astype('float32').sum()
 
 
 def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, total=lambda hits: [hits]):
@@ -77,13 +77,15 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, tot
     devices = devices_of(net)
     tally = Tally()
     for features, labels in data_iter:
+        # Every device answers for its share of the batch; dropout is off.
         X_shards, y_shards = split_f(features, labels, devices)
         with autograd.predict_mode():
             hits = [correct(net(X), y) for X, y in zip(X_shards, y_shards)]
+        # Sum counts, divide once: a mean of means would weigh small shares too much.
         for hit in total(hits)[0]:
             tally.add(hits=hit)
         tally.add(examples=len(labels))
-    if not tally.mean('examples', 'examples') == 1:
+    if not tally['examples']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return tally.mean('hits', 'examples')
 

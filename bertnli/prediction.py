@@ -1,7 +1,7 @@
 """Ask a trained network: two sentences to a label, a sentence with a gap to words.
 
-Sentences may be raw, as a reader types them, or lists of words that were split already; raw ones are split
-as SNLI's files are. Nothing here trains.
+Sentences may be raw, as a reader types them, or lists of words; raw ones are split as SNLI's files are.
+Legend: B examples in the batch, T tokens in the longest of them, V vocabulary size, n pairs.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from .devices import devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
 from .fast.encoding import PairTable, join_pairs
-from .runtime import autograd, np, npx
+from .runtime import autograd, full_name, np, npx
 from .text import LABELS, SentencePair
 from .tokens import require_special
 
-_WINDOW = 16  # batches that are read ahead
+_WINDOW = 16  # batches that are read ahead, so that pairs of like length can go together
 
 
 class Prediction(NamedTuple):
@@ -33,16 +33,17 @@ class Prediction(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """A word for the gap, and its probability."""
+    """A word for a gap, and its probability."""
 
     word: str
     probability: float
 
 
 def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
-    """What follows from the premise for the hypothesis? Returns a `Prediction`.
+    """Does the hypothesis follow from the premise? Returns a `Prediction`.
 
-    Raises `DataError` if a sentence has no words.
+    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Raises
+    `DataError` if a sentence has no words.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -51,39 +52,47 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
     >>> len(predict_snli(net, vocab, 'A dog runs.', ['a', 'dog']).probabilities)
     3
     """
-    pair = SentencePair(premise, hypothesis, None)
-    return next(predict_pairs(net, vocab, [pair], max_len=max_len))
+    pair, parts = SentencePair(premise, hypothesis, None), []
+    # A network with a vector for each segment reads both sentences as one input.
+    net.apply(parts.append)
+    if any(hasattr(part, 'segment_embedding') for part in parts):
+        return next(predict_pairs(net, vocab, [pair], max_len=max_len))
+    # Any other reads them apart, without special words, and words of a list as they are spelt.
+    pair_table([pair], vocab)  # are they sentences?
+    sentences = [words(one) if isinstance(one, str) else list(one) for one in pair[:2]]
+    inputs = [np.array([vocab[one]], dtype='int32', ctx=devices_of(net)[0]) for one in sentences]  # (1, T)
+    with autograd.predict_mode():
+        return _prediction(npx.softmax(net(inputs))[0].tolist())
+
+
+def _prediction(row):
+    return Prediction(LABELS[row.index(max(row))], tuple(row))
 
 
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None):
     """A `Prediction` for each `SentencePair` of a stream, in its order and in constant memory.
 
-    Some batches are read ahead and grouped by length, so that short pairs do not wait for long ones, and the
-    devices take turns with them (None: all that hold the network). Raises `DataError` with the pair's number,
-    counted from 1, if a sentence has no words.
+    Some batches are read ahead and grouped by length, and the devices take turns with them (None: all that
+    hold the network). Raises `DataError` with the pair's number, from 1, if a sentence has no words.
     """
-    devices = devices or devices_of(net)
-    require_special(vocab)
+    devices, special = devices or devices_of(net), require_special(vocab)
     pairs, seen = iter(pairs), 0
-    while True:
-        window = list(itertools.islice(pairs, _WINDOW * batch_size))
-        if not window:
-            return
+    # A window of the stream at a time, until it ends.
+    while window := list(itertools.islice(pairs, _WINDOW * batch_size)):
+        # From words to numbers, and long pairs shortened as in training.
         table = pair_table(window, vocab, seen).shortened(max_len)
-        probabilities = rows_of_table(
-            lambda inputs: npx.softmax(net(inputs)), table, require_special(vocab), batch_size, devices
-        )
-        for row in probabilities.tolist():
-            yield Prediction(LABELS[row.index(max(row))], tuple(row))
+        # From scores to probabilities, (n, 3).
+        rows = rows_of_table(lambda X: npx.softmax(net(X)), table, special, batch_size, devices)
+        yield from map(_prediction, rows.tolist())
         seen += len(window)
 
 
 def rows_of_table(function, table, special, batch_size, devices):
-    """What `function` makes of each pair of a table, `(n, k)`, worked on in batches of similar length.
+    """What `function` makes of each pair of a table, `(n, k)`: it takes `(tokens, segments, valid_lens)`.
 
-    A batch goes to one device, the next batch to the next: nothing is waited for before all are under way.
-    `function` takes `(tokens, segments, valid_lens)` of B pairs and returns an array `(B, k)`.
+    The pairs are worked on in batches of similar length; a batch goes to one device, the next to the next.
     """
+    # From the shortest pair to the longest: little padding in every batch.
     order = onp.argsort(table.valid_lens, kind='stable')
     waiting = []
     with autograd.predict_mode():
@@ -91,6 +100,7 @@ def rows_of_table(function, table, special, batch_size, devices):
             rows = order[start : start + batch_size]
             inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
             waiting.append((rows, function(inputs)))
+    # Nothing is waited for before all batches are under way; then every answer goes to its own row.
     result = onp.empty((len(order), waiting[0][1].shape[1]), 'float32')
     for rows, answers in waiting:
         result[rows] = answers.asnumpy()
@@ -98,10 +108,7 @@ def rows_of_table(function, table, special, batch_size, devices):
 
 
 def pair_table(pairs, vocab, seen=0):
-    """The numbers of all words of some `SentencePair`s, a `PairTable`; `seen` pairs came before them.
-
-    Raises `DataError` if a sentence has no words, or is none.
-    """
+    """The numbers of all words of some `SentencePair`s, a `PairTable`; `seen` pairs came before them."""
     sentences = [sentence_words(sentence) for pair in pairs for sentence in pair[:2]]
     for number, tokens in enumerate(sentences):
         if not tokens:
@@ -109,13 +116,12 @@ def pair_table(pairs, vocab, seen=0):
                 'a sentence has no words',
                 where=f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
                 found=pairs[number // 2][number % 2],
-                allowed='at least one word',
-                remedy='write a sentence',
+                remedy='write a sentence of at least one word',
             )
     lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
-    flat = onp.array(
-        [vocab.token_to_idx.get(word, vocab.unk) for tokens in sentences for word in tokens], 'int32'
-    )
+    # All words one after the other; unknown ones share a number.
+    numbers, unk = vocab.token_to_idx, vocab.unk
+    flat = onp.array([numbers.get(word, unk) for tokens in sentences for word in tokens], 'int32')
     starts = onp.cumsum(lengths) - lengths
     return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))
 
@@ -125,15 +131,14 @@ def sentence_words(sentence):
     if isinstance(sentence, str):
         return words(sentence)
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
-        raise DataError('this is no sentence', found=sentence, allowed='a sentence, or a list of its words')
+        raise DataError('not a sentence', found=sentence, allowed='a string, or a list of words')
     return [word.lower() for word in sentence]
 
 
 def fill_mask(bert, vocab, sentence, top=5):
     """The most probable words for each `<mask>` of a sentence: a list of `Guess` for each gap.
 
-    `bert` is a `BERTModel` with its pretraining head. Raises `DataError` if there is no gap, `SettingsError`
-    for a network that was fine-tuned.
+    Raises `DataError` if there is no gap, `SettingsError` for anything else than a pretrained `BERTModel`.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -144,12 +149,8 @@ def fill_mask(bert, vocab, sentence, top=5):
     """
     special = require_special(vocab)
     if not hasattr(bert, 'mlm'):
-        raise SettingsError(
-            'this network cannot guess words',
-            found=type(bert).__name__,
-            allowed='a BERTModel as it was pretrained',
-            remedy='fine-tuning does not train the head for words: load the folder of the pretraining',
-        )
+        remedy = 'fine-tuning does not train the head for words: load the pretrained model'
+        raise SettingsError('this network cannot fill gaps', found=full_name(bert), remedy=remedy)
     # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
     parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
     tokens = sentence_words(parts[0])
@@ -158,20 +159,15 @@ def fill_mask(bert, vocab, sentence, top=5):
     tokens, segments = get_tokens_and_segments(tokens)
     gaps = [i for i, word in enumerate(tokens) if word == '<mask>']
     if not gaps:
-        raise DataError(
-            'the sentence has no gap', found=sentence, allowed='at least one <mask>', remedy='write <mask>'
-        )
-    device = devices_of(bert)[0]
-    inputs = [
-        np.array(numbers, dtype='int32', ctx=device)
-        for numbers in ([vocab[tokens]], [segments], [len(tokens)], [gaps])  # (1, T), (1, T), (1,), (1, P)
-    ]
+        raise DataError('the sentence has no gap', found=sentence, remedy='write <mask> for a word')
+    # One example with P gaps: (1, T), (1, T), (1,), (1, P).
+    rows = [vocab[tokens]], [segments], [len(tokens)], [gaps]
+    inputs = [np.array(row, dtype='int32', ctx=devices_of(bert)[0]) for row in rows]
     with autograd.predict_mode():
-        probabilities = npx.softmax(bert(*inputs)[1])[0].asnumpy()  # (gaps, V)
+        probabilities = npx.softmax(bert(*inputs)[1])[0].asnumpy()  # (P, V)
     # A gap is never a special word.
     probabilities[:, [vocab.unk, *special]] = 0
-    best = onp.argsort(-probabilities, axis=1)[:, :top]
     return [
-        [Guess(vocab.to_tokens(int(i)), float(row[i])) for i in places]
-        for row, places in zip(probabilities, best)
+        [Guess(vocab.to_tokens(int(i)), float(row[i])) for i in onp.argsort(-row)[:top]]
+        for row in probabilities
     ]

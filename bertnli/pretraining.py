@@ -9,6 +9,7 @@ Source: Devlin et al. 2019, section 3.1; Dive into Deep Learning, section 15.10.
 import dataclasses
 
 from .devices import Alone, try_all_gpus
+from .fast.blocks import unchanged
 from .fast.scoring import lean_step
 from .metrics import Tally
 from .model import BERTModel, table_of_words
@@ -107,7 +108,7 @@ def train_batch_bert(net, batch, loss, vocab_size, devices, run=None):
 
 def _is_plain(net, loss):
     """Whether the gradient of the loss is known in closed form and the network can skip what nobody reads."""
-    return isinstance(net, BERTModel) and is_cross_entropy(loss)
+    return unchanged(net) and is_cross_entropy(loss)
 
 
 def _forward(net, loss, shard, vocab_size, nsp_weight):

@@ -1,8 +1,7 @@
 """Sentences become words, words become numbers.
 
-`tokenize` is the chapter's way for text whose words are already apart; `words` takes a sentence as
-somebody types it and takes it apart as SNLI's own files do; `Vocab` numbers words. Nothing here
-knows about pairs, padding or models.
+`tokenize` splits text whose words are already separated by blanks, as the chapter does; `Vocab` numbers
+words. (Raw sentences, as somebody types them, are split by corpora/treebank.py.)
 """
 
 from collections import Counter
@@ -25,10 +24,7 @@ def tokenize(lines, token='word'):
     if token == 'char':
         return [list(line) for line in lines]
     raise SettingsError(
-        'there is no such kind of token',
-        found=token,
-        allowed='word, char',
-        remedy="BERT in this chapter reads words: token='word'",
+        'unknown token type', where='token', found=token, allowed='word, char (this chapter reads words)'
     )
 
 
@@ -48,41 +44,31 @@ class Vocab:
     """
 
     def __init__(self, tokens=(), min_freq=0, reserved_tokens=()):
-        counts = _count(tokens)
-        self.token_freqs = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        special = dict.fromkeys(['<unk>', *(reserved_tokens or ())])
+        # The most frequent words come first: (word, frequency).
+        self.token_freqs = sorted(_count(tokens).items(), key=lambda pair: (-pair[1], pair[0]))
+        special = dict.fromkeys(['<unk>', *(reserved_tokens or ())])  # a set that keeps its order
         frequent = (word for word, freq in self.token_freqs if freq >= min_freq)
         self._number([*special, *(word for word in frequent if word not in special)])
 
     @classmethod
     def from_list(cls, idx_to_token):
-        """The vocabulary of a published `vocab.json`: a list whose positions are the numbers."""
+        """The vocabulary of a published `vocab.json`: a list whose positions are the numbers.
+
+        Raises `DataError` unless it holds words only, each once, and '<unk>' among them.
+        """
         vocab, idx_to_token = cls(), list(idx_to_token)
         strange = [word for word in idx_to_token if not isinstance(word, str)]
+        twice = [] if strange else [word for word, n in Counter(idx_to_token).items() if n > 1]
         if strange:
-            raise DataError(
-                'a vocabulary holds something that is no word',
-                found=strange[0],
-                allowed='a list of words',
-                remedy='use the vocabulary file that came with the weights',
-            )
-        vocab._number(idx_to_token)
-        if len(vocab.token_to_idx) != len(vocab.idx_to_token):
-            twice = [word for word, n in Counter(vocab.idx_to_token).items() if n > 1]
-            raise DataError(
-                'a vocabulary gives two numbers to one word',
-                found=twice[:5],
-                allowed='each word once',
-                remedy='use the vocabulary file that came with the weights',
-            )
-        if '<unk>' not in vocab.token_to_idx:
-            raise DataError(
-                'a vocabulary has no number for unknown words',
-                found=vocab.idx_to_token[:5],
-                allowed="a list of words with '<unk>' among them",
-                remedy='use the vocabulary file that came with the weights',
-            )
-        return vocab
+            problem, found = 'the vocabulary holds something that is not a word', strange[0]
+        elif twice:
+            problem, found = 'the vocabulary gives two numbers to one word', twice[:5]
+        elif '<unk>' not in idx_to_token:
+            problem, found = 'the vocabulary has no number for unknown words (<unk>)', idx_to_token[:5]
+        else:
+            vocab._number(idx_to_token)
+            return vocab
+        raise DataError(problem, found=found, remedy='use the vocabulary file that came with the weights')
 
     def _number(self, idx_to_token):
         self.idx_to_token = idx_to_token
@@ -136,10 +122,9 @@ def require_special(vocab):
     missing = [word for word in ('<unk>', *RESERVED) if word not in table]
     if missing:
         raise DataError(
-            'the vocabulary lacks special words',
+            'the vocabulary lacks special tokens',
             where='vocab',
             found=f'{type(vocab).__name__} without {" ".join(missing)}',
-            allowed=f'a vocabulary with <unk> {" ".join(RESERVED)}',
             remedy='build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)',
         )
     return tuple(table[word] for word in RESERVED)

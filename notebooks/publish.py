@@ -1,11 +1,11 @@
-"""Notebooks elsewhere: `python notebooks/publish.py book FOLDER`, `slides FOLDER` or `badges OWNER/NAME`.
+"""Publish the notebooks: `python notebooks/publish.py book FOLDER`, `slides FOLDER` or `badges OWNER/NAME`.
 
-Every page opens from disk without a network: pictures and styles are inside it, formulas are MathML, links
-lead from page to page. Slides carry reveal.js, which the Python package sphinx-revealjs brings along. What
-both need: `pip install '.[pages]'`. Nothing is executed here; what is committed is what is shown.
+The pages work offline: pictures and styles are embedded, formulas are MathML, links lead from page to page.
+Slides include reveal.js from the Python package sphinx-revealjs. Both need `pip install '.[pages]'`. Nothing
+is executed here: the committed outputs are shown.
 
-Badges lead to Google Colab. Before the repository has a public address, a reader uploads a notebook there;
-`badges OWNER/NAME` writes the address of a repository at GitHub into all of them, and may be run again.
+Badges open a notebook in Google Colab. As long as the repository is not public, readers upload the notebook
+there; `badges OWNER/NAME` writes the address of a GitHub repository into all badges, and can be repeated.
 """
 
 import functools
@@ -25,8 +25,8 @@ from traitlets.config import Config
 HERE = Path(__file__).resolve().parent
 CHAPTER = 'natural-language-inference-bert'
 START = '00-start-here'
-SHORT = 4  # lines of code that leave room for a picture
-PICTURE = 'only-a-picture'  # the tag of a cell whose code stands on the slide before
+SHORT = 4  # lines of code that leave space for a picture on a slide
+PICTURE = 'only-a-picture'  # the tag of a cell whose code is on the previous slide
 COLAB = 'https://colab.research.google.com/'
 BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badge\.svg\)\])\([^)]*\)')
 INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
@@ -78,7 +78,7 @@ SLIDE_STYLE = """
 .reveal img { max-height: 620px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
 .reveal ul, .reveal ol { display: block }
 """
-# A slide that is too high: its picture gives way first, then the letters; what is left can be scrolled.
+# A slide that is too tall: first its pictures shrink, then its text; the rest can be scrolled.
 SLIDE_FIT = """
 function fit(slide) {
     const over = () => slide.scrollHeight - slide.clientHeight;
@@ -111,20 +111,20 @@ Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, cen
 
 
 def reading_order():
-    """(name, what it is about) of each lesson, from the table in the README."""
+    """(name, description) of each lesson, from the table in the README."""
     readme = (HERE.parent / 'README.md').read_text(encoding='utf-8')
     return re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+)\.ipynb\) \| (.+?) \|', readme)
 
 
 def read(path):
-    """A notebook without its badge: a page that opens from disk fetches no picture."""
+    """A notebook without its badge, which an offline page could not load."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source = BADGE.sub('', notebook.cells[0].source).lstrip()
     return notebook
 
 
 def with_formulas(prose):
-    """Markdown with MathML in the places of `$…$` and `$$…$$`; code stays as it is."""
+    """Markdown with `$…$` and `$$…$$` replaced by MathML, except in code."""
 
     def formula(match):
         code, shown, inline = match.groups()
@@ -138,7 +138,7 @@ def exporter():
     config = Config()
     config.HTMLExporter.template_name = 'basic'
     config.TemplateExporter.exclude_input_prompt = config.TemplateExporter.exclude_output_prompt = True
-    # Widgets need a kernel; the HTML beside them stands still, and its pictures have their description.
+    # Widgets need a kernel; their HTML does not, and describes its pictures.
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_input_tags = {PICTURE}
     config.NbConvertBase.display_data_priority = ['text/html', 'image/png', 'text/plain']
@@ -146,7 +146,7 @@ def exporter():
 
 
 def body_of(cells):
-    """These cells as HTML, without a page around them."""
+    """The HTML of these cells, without the page around it."""
     cells = [nbformat.from_dict(cell) for cell in cells]
     for cell in cells:
         if cell.cell_type == 'markdown':
@@ -164,7 +164,7 @@ def title_of(notebook):
 
 
 def book(folder):
-    """Every notebook and its solutions as pages that lead to each other; `index.html` is the first."""
+    """All notebooks and their solutions as linked pages, beginning with `index.html`."""
     lessons = reading_order()
     names = [name for name, _ in lessons]
     style, entries = STYLE + code_style(), []
@@ -195,12 +195,12 @@ def write(path, title, style, near, body):
 
 
 def slides(folder):
-    """The chapter as one page of slides: each section goes right, each of its steps goes down."""
+    """The chapter as slides on one page: sections from left to right, their steps downwards."""
     notebook = read(HERE / f'{CHAPTER}.ipynb')
     reveal = Path(importlib.util.find_spec('sphinx_revealjs').submodule_search_locations[0])
     reveal = reveal / '_static' / 'revealjs' / 'dist'
     parts = ['reveal.css', 'theme/white.css']
-    # The theme's own fonts would be fetched; those of the machine do.
+    # The theme would download its fonts; the system's are good enough.
     looks = [re.sub(r'@import[^;]+;', '', (reveal / part).read_text(encoding='utf-8')) for part in parts]
     page = SLIDES.substitute(
         title=html.escape(title_of(notebook)),
@@ -218,9 +218,9 @@ def slides(folder):
 
 
 def sections(cells):
-    """Cells in steps, steps in sections: a title opens a section, a text opens a step, code stays with it.
+    """Cells grouped into steps, steps into sections: a title begins a section, a text begins a step.
 
-    What long code has drawn is a step of its own, or it would be too small to be seen.
+    The picture of long code is a step of its own: on the same slide it would be too small.
     """
     found = []
     for cell in cells:
@@ -249,17 +249,17 @@ def split_at_picture(cell):
 
 
 def badges(address, folder=HERE.parent):
-    """Each badge opens its notebook from GitHub, and each first cell installs the library from there.
+    """Let each badge open its notebook from GitHub, and each first cell install the library from there.
 
-    `address` is 'OWNER/NAME', with a branch `main`; `folder` holds README.md and notebooks/.
+    `address` is 'OWNER/NAME', with a branch `main`; `folder` contains README.md and notebooks/.
     """
     if not re.fullmatch(r'[\w.-]+/[\w.-]+', address):
-        sys.exit(f"{address!r} is no address at GitHub: write OWNER/NAME, as in 'd2l-ai/d2l-en'")
+        sys.exit(f'not a GitHub repository: {address!r} (write OWNER/NAME, for example d2l-ai/d2l-en)')
     archive = f'https://github.com/{address}/archive/refs/heads/main.zip'
     for path in [folder / 'README.md', *sorted((folder / 'notebooks').glob('*.ipynb'))]:
         lesson = path.name if path.suffix == '.ipynb' else f'{START}.ipynb'
         target = f'{COLAB}github/{address}/blob/main/notebooks/{lesson}'
-        # Both files are changed as text, so that nothing else in them can change.
+        # Edited as text, so that nothing else in the files can change.
         text = BADGE.sub(rf'\1({target})', path.read_text(encoding='utf-8'))
         if path.suffix == '.ipynb':
             text = INSTALL.sub(rf'\1 {archive}', text)

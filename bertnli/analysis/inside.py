@@ -1,7 +1,6 @@
 """What goes on inside a trained network: attention, saliency, the vectors of `<cls>`, neighbours of words.
 
-Everything comes out as words and plain NumPy arrays; how to draw them, pictures.py knows. Nothing here
-trains, and dropout is always off. Networks of d2l work too.
+All answers are words and plain NumPy arrays; dropout is off. Networks of d2l work too.
 
 Legend: T tokens of the pair, C `num_hiddens`, H heads, L layers, n pairs.
 """
@@ -13,8 +12,8 @@ import numpy as onp
 from ..devices import devices_of
 from ..errors import DataError, SettingsError
 from ..examples import get_tokens_and_segments, truncate_pair
+from ..fast.blocks import read_cls
 from ..fast.encoding import join_pairs
-from ..model import read_cls
 from ..prediction import pair_table, rows_of_table, sentence_words
 from ..runtime import autograd, np
 from ..text import LABELS, SentencePair
@@ -44,11 +43,10 @@ class Neighbour(NamedTuple):
 
 
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
-    """Who looks at whom while the network reads a pair? Returns an `Attention`.
+    """Who looks at whom while a `BERTClassifier` or `BERTModel` reads a pair? Returns an `Attention`.
 
-    `net` is a `BERTClassifier` or a `BERTModel`. A prediction reads only `<cls>`; here the last layer is
-    asked for every position, so that each of them can be seen. Raises `DataError` if a sentence has no
-    words. Source: Vaswani et al. 2017, section 3.2.
+    A prediction reads only `<cls>`; here the last layer is asked for every position. Raises `DataError` if a
+    sentence has no words.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -70,11 +68,10 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """Which words speak for a label, which against it? Gradient times input; returns a `Saliency`.
 
-    `label` is a name (None: the network's own answer). What is explained is how far the label's score lies
-    above the mean of all scores. The value of a token is the slope of that margin along the token's own
-    vector: to first order, what the margin would lose without the vector. Raises `DataError` if a sentence
-    has no words, `SettingsError` for another label. Source: Simonyan et al. 2014 (gradients as saliency);
-    Shrikumar et al. 2017 (times the input).
+    `label` is a name (None: the network's own answer); explained is how far its score lies above the mean of
+    all scores. The value of a token is the slope of that margin along the token's own vector: to first order,
+    what the margin would lose without the vector (Simonyan et al. 2014; Shrikumar et al. 2017). Raises
+    `DataError` if a sentence has no words, `SettingsError` for an unknown label.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -85,13 +82,13 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], 6)
     """
     if label is not None and label not in LABELS:
-        raise SettingsError('there is no such label', found=label, allowed=', '.join(LABELS))
+        raise SettingsError('unknown label', found=label, allowed=', '.join(LABELS))
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     vectors = []
 
     def catch(_block, _inputs, output):
-        # subtle: from here on the looked-up vectors are variables of their own, one for each position; the
-        # gradient of the table would add up the places of a word that occurs twice.
+        # subtle: from here on the vectors are variables of their own, one for each position; the gradient of
+        # the table would add up the places of a word that occurs twice.
         output.attach_grad()
         vectors.append(output)
 
@@ -110,10 +107,9 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 
 
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
-    """The vector of `<cls>` for each pair, `(n, C)`: all that the three labels are read from.
+    """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
-    `net` is a `BERTClassifier` or a `BERTModel`, `pairs` are `SentencePair`s. Raises `DataError` if there are
-    none, or a sentence has no words.
+    Raises `DataError` if there are no pairs, or a sentence has no words.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -127,16 +123,13 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
         raise DataError('there are no pairs', found=pairs, allowed='at least one SentencePair')
     encoder, special = _encoder(net), require_special(vocab)
     table = pair_table(pairs, vocab).shortened(max_len)
-    return rows_of_table(
-        lambda inputs: read_cls(encoder, *inputs), table, special, batch_size, devices_of(net)
-    )
+    return rows_of_table(lambda X: read_cls(encoder, *X), table, special, batch_size, devices_of(net))
 
 
 def nearest_words(net, vocab, word, count=8):
-    """The words whose vectors point in the most similar direction, a list of `Neighbour`s, nearest first.
+    """The words with the most similar rows of the embedding table, a list of `Neighbour`s, nearest first.
 
-    The vectors are the rows of the embedding table, before any layer reads them. Special words are left out.
-    Raises `DataError` for a word that the vocabulary does not have.
+    Special words are left out. Raises `DataError` for a word that the vocabulary does not have.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -149,9 +142,8 @@ def nearest_words(net, vocab, word, count=8):
     number = vocab[word.lower()]
     if number in special:
         raise DataError(
-            'the vocabulary has no vector of its own for this word',
+            'the vocabulary has no vector for this word',
             found=word,
-            allowed=f'one of its {len(vocab) - len(special):,} words',
             remedy='try a more frequent word, or ask `word in vocab.token_to_idx` first',
         )
     table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)

@@ -1,7 +1,4 @@
-"""Where is it wrong? One pass over labelled pairs, a report, and two baselines that must be beaten.
-
-A `Report` holds plain numbers and plain arrays: how to draw them, pictures.py knows. The baselines never
-see a network; they tell how much of the task the hypothesis, or the shared words, give away.
+"""Where is it wrong? One pass over labelled pairs, and a report of plain numbers and arrays.
 
 Legend: B examples in the batch, n examples in all, N labels.
 """
@@ -9,6 +6,7 @@ Legend: B examples in the batch, n examples in all, N labels.
 import collections
 import dataclasses
 import html
+import json
 import math
 from typing import NamedTuple
 
@@ -21,7 +19,7 @@ from ..metrics import Tally, correct
 from ..runtime import autograd, np, npx
 from ..text import LABELS
 
-_AHEAD = 8  # batches that may be under way before the oldest is read: enough work, little memory
+_AHEAD = 8  # batches under way before the oldest is read: enough work, little memory
 
 
 class Mistake(NamedTuple):
@@ -37,12 +35,7 @@ class Mistake(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """What a classifier did on `n` pairs.
-
-    `accuracy`, `loss` (mean cross-entropy, in nats), `ece` (expected calibration error, 15 bins), `confusion`
-    (N lists of N counts, rows true, columns predicted), `per_class` ({label: precision, recall, f1, support};
-    0 where nothing was predicted), and three arrays in the order of the data set: `true` and `predicted`
-    `(n,)`, `probabilities` `(n, N)`.
+    """What a classifier did on `n` pairs; the arrays are in the order of the data set.
 
     >>> report = Report.from_probabilities([0, 1], [[0.5, 0.3, 0.2], [0.6, 0.4, 0.0]])
     >>> report.accuracy, report.confusion[1], report.per_class['entailment']['precision']
@@ -52,34 +45,36 @@ class Report:
     labels: tuple
     n: int
     accuracy: float
-    loss: float
-    confusion: list
-    per_class: dict
-    ece: float
-    true: numpy.ndarray = dataclasses.field(repr=False)
-    predicted: numpy.ndarray = dataclasses.field(repr=False)
-    probabilities: numpy.ndarray = dataclasses.field(repr=False)
+    loss: float  # mean cross-entropy, in nats
+    confusion: list  # N lists of N counts, rows true, columns predicted
+    per_class: dict  # {label: precision, recall, f1, support}; 0 where nothing was predicted
+    ece: float  # expected calibration error, 15 bins
+    true: numpy.ndarray  # (n,)
+    predicted: numpy.ndarray  # (n,)
+    probabilities: numpy.ndarray  # (n, N)
 
     @classmethod
     def from_probabilities(cls, true, probabilities, labels=LABELS):
         """A report from label numbers `(n,)` and probabilities `(n, N)`; `SettingsError` on a misfit."""
+        from sklearn import metrics  # lazy: takes a second
+
         labels = tuple(labels)
         true, probabilities = numpy.asarray(true), numpy.asarray(probabilities, dtype=numpy.float64)
         _check_answers(true, probabilities, labels)
-        true = true.astype(int)
-        predicted = probabilities.argmax(axis=1)
+        true, predicted, numbers = true.astype(int), probabilities.argmax(axis=1), range(len(labels))
         # A probability of 0 is a float32 that was too small: its logarithm stays finite.
         of_true = probabilities[numpy.arange(len(true)), true]
         losses = -numpy.log(numpy.maximum(of_true, numpy.finfo(numpy.float32).tiny))
-        size = len(labels)
-        confusion = numpy.bincount(true * size + predicted, minlength=size**2).reshape(size, size)
+        figures = metrics.precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0)
+        rows = zip(*(column.tolist() for column in figures))  # one for each label
+        names = 'precision', 'recall', 'f1', 'support'
         return cls(
             labels=labels,
             n=len(true),
             accuracy=float((true == predicted).mean()),
             loss=float(losses.mean()),
-            confusion=confusion.tolist(),
-            per_class=_per_class(confusion, labels),
+            confusion=metrics.confusion_matrix(true, predicted, labels=numbers).tolist(),
+            per_class={label: dict(zip(names, row)) for label, row in zip(labels, rows)},
             ece=expected_calibration_error(probabilities.max(axis=1), true == predicted),
             true=true,
             predicted=predicted,
@@ -88,74 +83,42 @@ class Report:
 
     def as_dict(self):
         """Everything but the arrays, ready for JSON, numbers rounded to six places."""
-        return {
-            'n': self.n,
-            'accuracy': round(self.accuracy, 6),
-            'loss': round(self.loss, 6),
-            'ece': round(self.ece, 6),
-            'labels': list(self.labels),
-            'confusion': [list(row) for row in self.confusion],
-            'per_class': {
-                label: {name: round(value, 6) for name, value in values.items()}
-                for label, values in self.per_class.items()
-            },
-        }
+        names = 'n', 'accuracy', 'loss', 'ece', 'labels', 'confusion', 'per_class'
+        text = json.dumps({name: getattr(self, name) for name in names})
+        return json.loads(text, parse_float=lambda number: round(float(number), 6))
 
     def hardest(self, n, pairs):
         """The `n` most confident mistakes, as `Mistake`s, the most confident first; fewer if there are fewer.
 
-        `pairs` are the evaluated ones in the data set's order: a list of `SentencePair`, or
-        [premises, hypotheses, labels] as `read_snli` gives it.
+        `pairs` are those of the data set, in its order: `SentencePair`s, or [premises, hypotheses, labels].
         """
         pairs = _sentences(pairs)
         if len(pairs) != self.n:
-            raise SettingsError(
-                'these are not the pairs of the report', found=f'{len(pairs)} pairs', allowed=self.n
-            )
+            raise SettingsError('not the pairs of this report', found=f'{len(pairs)} pairs', allowed=self.n)
         confidence = self.probabilities.max(axis=1)
         wrong = numpy.flatnonzero(self.true != self.predicted)
         wrong = wrong[numpy.argsort(-confidence[wrong], kind='stable')][:n]
-        return [
-            Mistake(
-                int(i),
-                *pairs[i],
-                self.labels[self.true[i]],
-                self.labels[self.predicted[i]],
-                float(confidence[i]),
-            )
-            for i in wrong
-        ]
+        names = [(self.labels[self.true[row]], self.labels[self.predicted[row]]) for row in wrong]
+        return [Mistake(int(i), *pairs[i], *both, float(confidence[i])) for i, both in zip(wrong, names)]
 
     def _headline(self):
-        right = sum(self.confusion[i][i] for i in range(len(self.labels)))
-        return (
-            f'accuracy {self.accuracy:.4f} ({right:,} of {self.n:,} right), '
-            f'loss {self.loss:.4f}, calibration error {self.ece:.4f}'
-        )
+        share = f'{self.accuracy:.4f} ({(self.true == self.predicted).sum():,} of {self.n:,} right)'
+        return f'accuracy {share}, loss {self.loss:.4f}, calibration error {self.ece:.4f}'
 
     def _tables(self):
-        """(caption, column names, rows of words) of the two tables that people read."""
-        scores = [
-            [
-                label,
-                *(f'{values[key]:.3f}' for key in ('precision', 'recall', 'f1')),
-                f'{values["support"]:,}',
-            ]
-            for label, values in self.per_class.items()
-        ]
+        """Two tables for people, each a list of rows of words; the first row holds the names of columns."""
+        rows = [['per label', 'precision', 'recall', 'F1', 'support']]
+        for label, (*figures, support) in zip(self.labels, map(dict.values, self.per_class.values())):
+            rows.append([label, *map('{:.3f}'.format, figures), f'{support:,}'])
         counts = [[label, *map('{:,}'.format, row)] for label, row in zip(self.labels, self.confusion)]
-        return [
-            ('per label', ['precision', 'recall', 'F1', 'support'], scores),
-            ('rows true, columns predicted', list(self.labels), counts),
-        ]
+        return rows, [['rows true, columns predicted', *self.labels], *counts]
 
     def __str__(self):
         lines = [self._headline()]
-        for caption, names, rows in self._tables():
-            first = max(len(text) for text in [caption, *self.labels])
-            widths = [max(len(text) for text in column) for column in zip(names, *(row[1:] for row in rows))]
+        for rows in self._tables():
+            first, *widths = (max(map(len, column)) for column in zip(*rows))
             lines.append('')
-            for start, *cells in [[caption, *names], *rows]:
+            for start, *cells in rows:
                 line = '  '.join(f'{cell:>{width}}' for cell, width in zip(cells, widths))
                 lines.append(f'{start:<{first}}  {line}')
         return '\n'.join(lines)
@@ -163,15 +126,15 @@ class Report:
     __repr__ = __str__  # where there is only plain text, as in a printed notebook
 
     def _repr_html_(self):
-        parts = [f'<p><strong>{self._headline()}</strong></p>']
-        for caption, names, rows in self._tables():
+        page = f'<p><strong>{self._headline()}</strong></p>'
+        for (caption, *names), *rows in self._tables():
             head = ''.join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
-            body = ''
+            page += f'<table><caption>{caption}</caption><tr><td></td>{head}</tr>'
             for start, *cells in rows:
                 line = ''.join(f'<td>{cell}</td>' for cell in cells)
-                body += f'<tr><th scope="row">{html.escape(start)}</th>{line}</tr>'
-            parts.append(f'<table><caption>{caption}</caption><tr><td></td>{head}</tr>{body}</table>')
-        return ''.join(parts)
+                page += f'<tr><th scope="row">{html.escape(start)}</th>{line}</tr>'
+            page += '</table>'
+        return page
 
 
 def _check_answers(true, probabilities, labels):
@@ -182,35 +145,19 @@ def _check_answers(true, probabilities, labels):
             found=f'labels {true.shape}, probabilities {probabilities.shape}',
             allowed=f'(n,) and (n, {len(labels)}), n at least 1',
         )
-    if not numpy.isin(true, numpy.arange(len(labels))).all():
-        raise SettingsError(
-            'a label has no name',
-            found=sorted(set(true.tolist()) - set(range(len(labels)))),
-            allowed=f'0 to {len(labels) - 1}: {", ".join(labels)}',
-        )
+    unknown = sorted(set(true.tolist()) - set(range(len(labels))))
+    if unknown:
+        allowed = f'0 to {len(labels) - 1}: {", ".join(labels)}'
+        raise SettingsError('invalid label', found=unknown, allowed=allowed)
     sums = probabilities.sum(axis=1)
     # Written so that NaN is refused as well.
     if not (abs(sums - 1) < 1e-2).all() or probabilities.min() < 0:
         raise SettingsError(
-            'these are no probabilities',
+            'not valid probabilities',
             found=f'rows that sum to {sums.min():g} … {sums.max():g}',
-            allowed='numbers in [0, 1], 1 together in each row',
-            remedy='apply softmax to the scores of the network, and see that none is undefined',
+            allowed='numbers in [0, 1] that sum to 1 in each row',
+            remedy='apply softmax to the scores of the network',
         )
-
-
-def _per_class(confusion, labels):
-    """Precision, recall and F1 of each label, from counts; 0 where the divisor is."""
-    right, of_true, of_predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    return {
-        label: {
-            'precision': float(right[i] / max(1, of_predicted[i])),
-            'recall': float(right[i] / max(1, of_true[i])),
-            'f1': float(2 * right[i] / max(1, of_true[i] + of_predicted[i])),
-            'support': int(of_true[i]),
-        }
-        for i, label in enumerate(labels)
-    }
 
 
 def _sentences(pairs):
@@ -219,22 +166,16 @@ def _sentences(pairs):
     if pairs and hasattr(pairs[0], 'premise'):
         return [(pair.premise, pair.hypothesis) for pair in pairs]
     if len(pairs) != 3 or len(pairs[0]) != len(pairs[1]) or isinstance(pairs[0], str):
-        raise SettingsError(
-            'the pairs cannot be read',
-            found=f'a list of {len(pairs)}',
-            allowed='SentencePairs, or [premises, hypotheses, labels]',
-        )
+        allowed = 'SentencePairs, or [premises, hypotheses, labels]'
+        raise SettingsError('not sentence pairs', found=f'a list of {len(pairs)}', allowed=allowed)
     return list(zip(pairs[0], pairs[1]))
 
 
 def expected_calibration_error(confidences, correct, bins=15):
     """How far confidence and accuracy lie apart: the mean over equal bins, weighted by their examples.
 
-    `confidences` `(n,)` in [0, 1], `correct` `(n,)`. Bins are open on the left. Source: Guo et al. 2017, 'On
-    calibration of modern neural networks'.
+    `confidences` `(n,)` in [0, 1], `correct` `(n,)`. Bins are open on the left (Guo et al. 2017).
 
-    >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [1, 1, 1, 0], bins=2), 3)
-    0.0
     >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [1, 1, 1, 0], bins=10), 3)
     0.1
     """
@@ -249,24 +190,21 @@ def evaluate(net, data_iter, devices=None, progress=False):
     """A `Report` of `net` on `data_iter`, in the order of the data set, whatever the batches are.
 
     `data_iter` yields `((tokens, segments, valid_lens), labels)`: a `Batches`, or a `DataLoader` that does
-    not shuffle. `devices` are those that hold the network (None: all that do). Raises `SettingsError` for an
-    iterator without batches, or answers that do not fit the labels.
+    not shuffle; `devices` hold the network (None: all that do). Raises `SettingsError` for an iterator
+    without batches, or answers that do not fit the labels.
     """
     devices = devices or devices_of(net)
     # Batches of similar length come in another order than the data, and say in which.
     order = data_iter.order() if hasattr(data_iter, 'order') else None
-    total = len(data_iter) if hasattr(data_iter, '__len__') else None
-    # subtle: the bar gets an iterator; given the iterable, tqdm begins it twice, and each time is an epoch.
-    bar = tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress)
     under_way, answers = collections.deque(), []
     with autograd.pause(train_mode=False):
-        for X, y in bar:
+        for X, y in _with_bar(data_iter, progress):
             X_shards, y_shards = split_batch_multi_inputs(X, y, devices)
             shards = [npx.softmax(net(shard).astype('float32')) for shard in X_shards]  # (B / devices, N)
             under_way.append((shards, y_shards))
             if len(under_way) > _AHEAD:
                 answers.append(_read(under_way.popleft()))
-    answers += [_read(arrays) for arrays in under_way]
+    answers += map(_read, under_way)
     if not answers:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     probabilities, true = (numpy.concatenate(arrays) for arrays in zip(*answers))  # (n, N), (n,)
@@ -274,31 +212,32 @@ def evaluate(net, data_iter, devices=None, progress=False):
     return Report.from_probabilities(true[rows], probabilities[rows])
 
 
+def _with_bar(data_iter, progress):
+    total = len(data_iter) if hasattr(data_iter, '__len__') else None
+    # subtle: the bar gets an iterator; given the iterable, tqdm begins it twice, and each time is an epoch.
+    return tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress)
+
+
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
-    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`, so
-    set that to compare two networks on the same ones. `mlm_accuracy` is the share of the masked words that
-    are guessed first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs.
-    Of two vocabularies the smaller has it easier: `among` are the numbers of the words that count, such as
-    those that both know. Raises `SettingsError` for an iterator without batches.
+    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`: set
+    it to compare networks on the same ones. `mlm_accuracy` is the share of the masked words that are guessed
+    first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs. The smaller
+    vocabulary has it easier: `among` are the numbers of the words that count, such as those that both know.
+    Raises `SettingsError` for an iterator without batches.
     """
     devices, tally = devices_of(net), Tally()
-    total = len(data_iter) if hasattr(data_iter, '__len__') else None
     with autograd.pause(train_mode=False):
-        for *X, y in tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress):
+        for *X, y in _with_bar(data_iter, progress):
             for shard, is_next in zip(*split_batch_multi_inputs(X, y, devices)):
                 _judge_guesses(net, shard, is_next, tally, among)
             tally.add(pairs=len(y))
     if not tally['pairs']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
-    return {
-        'mlm_accuracy': tally.mean('found', 'words'),
-        'perplexity': math.exp(tally.mean('loss', 'words')),
-        'nsp_accuracy': tally.mean('next', 'pairs'),
-        'words': int(tally['words']),
-        'pairs': tally['pairs'],
-    }
+    means = tally.mean('found', 'words'), math.exp(tally.mean('loss', 'words')), tally.mean('next', 'pairs')
+    names = 'mlm_accuracy', 'perplexity', 'nsp_accuracy'
+    return {**dict(zip(names, means)), 'words': int(tally['words']), 'pairs': tally['pairs']}
 
 
 def _judge_guesses(net, X, is_next, tally, among):
@@ -327,9 +266,8 @@ def _rows(order, count):
     delivered = numpy.arange(count) if order is None else numpy.concatenate(order)
     if len(delivered) != count:
         raise SettingsError(
-            'the iterator did not deliver the whole data set',
-            found=f'{count} examples',
-            allowed=len(delivered),
-            remedy='evaluate with an iterator that begins at its first batch',
+            'the iterator did not yield the whole data set',
+            found=f'{count} of {len(delivered)} examples',
+            remedy='evaluate with an iterator that starts at its first batch',
         )
     return numpy.argsort(delivered)

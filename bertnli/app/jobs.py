@@ -239,12 +239,12 @@ def _pretraining_text(data, settings, limit, progress):
     wiki = read_wiki(folder)
     premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
     paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
-    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, cache=True, **options)
+    dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
     if settings.wiki_times == 1:
         return dataset
     # Words are counted once, however often their text is read.
     paragraphs = [*wiki * (settings.wiki_times - 1), *paragraphs]
-    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, cache=True, **options)
+    return WikiTextDataset(paragraphs, settings.max_len, vocab=dataset.vocab, **options)
 
 
 def _new_bert(vocab, settings, seed, devices):

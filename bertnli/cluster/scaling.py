@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from ..errors import BertNLIError, DataError, SettingsError
-from ..runtime import report
+from ..runtime import parameters_by_path, report
 from ..settings import PRESETS
 from ..storage.checkpoints import load_checkpoint
 
@@ -217,7 +217,7 @@ def _differences(out, say):
 
 def _weights(folder):
     """A model's weights by name, but for the keys' biases: their true gradient is zero, and noise is seen."""
-    parameters = load_checkpoint(folder).net._collect_params_with_prefix()
+    parameters = parameters_by_path(load_checkpoint(folder).net)
     return {name: p.data().asnumpy() for name, p in parameters.items() if not name.endswith('W_k.bias')}
 
 

@@ -1,8 +1,6 @@
-"""The few operators whose fast form is not the plain one; each says why it is exact.
+"""The few operators whose fast form is not the plain one; each says why it is exact, and a test holds both.
 
-MXNet 1.9.1's NumPy interface has everything BERT needs, but on a processor some of it is slow for no
-mathematical reason. Here each such piece has one function, and the tests hold it against the plain form.
-Nothing here knows BERT.
+On a processor some of MXNet's operators are slow for no mathematical reason. Nothing here knows BERT.
 
 Legend: B examples in the batch, T tokens in the longest of them, C `num_hiddens`, H heads, K positions
 that are read. Sequences are time-major, `(T, B, C)`: that is the layout of the attention operators.
@@ -12,18 +10,18 @@ from ..runtime import autograd, mx, np, npx
 
 
 def layer_norm(X, gamma, beta, eps=1e-5):
-    """Normalise the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
+    """Normalize the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
 
     `X` has any shape `(..., C)`, `gamma` and `beta` have `(C,)`; the result has the shape of `X`.
 
     The plain operator's backward pass costs some twelve times its forward pass on a processor. Batch
-    normalisation computes the same thing when every row is called a channel of one single example, and its
-    backward pass is fast; the scale and shift are then one small dense layer with a diagonal matrix.
+    normalization computes the same if every row is called a channel of one single example, and its backward
+    pass is fast; scale and shift are then one small dense layer with a diagonal matrix.
 
     >>> layer_norm(np.array([[1., 3.]]), np.ones(2), np.zeros(2)).round(3)
     array([[-1.,  1.]])
     """
-    # subtle: outside training mode batch normalisation would use its running averages, which are nobody's.
+    # subtle: outside training mode batch normalization would use its running averages, which are nobody's.
     if not (autograd.is_recording() and autograd.is_training()) or X.ctx.device_type != 'cpu':
         return npx.layer_norm(X, gamma, beta, axis=-1, eps=eps)
     width = X.shape[-1]
@@ -55,13 +53,10 @@ def _weights(scores, lengths, dropout):
 
 
 def attend(qkv, lengths, num_heads, dropout):
-    """Scaled dot-product self-attention (Vaswani et al. 2017, section 3.2) of all positions to all.
+    """Scaled dot-product self-attention: the mixed values `(T, B, C)` and the weights `(B * H, T, T)`.
 
     `qkv` is `(T, B, 3 * C)` with, head by head, queries, keys and values next to each other; `lengths` is
-    `(B * H, T)` or None. Returns the mixed values `(T, B, C)` and the weights `(B * H, T, T)`.
-
-    The operators work on this layout as it is; the plain form moves every head to the front and back, six
-    transpositions of the whole batch.
+    `(B * H, T)` or None. The plain form moves every head to the front and back: six transpositions.
     """
     flat = qkv.as_nd_ndarray()
     scores = mx.nd.contrib.interleaved_matmul_selfatt_qk(flat, heads=num_heads)
@@ -71,10 +66,7 @@ def attend(qkv, lengths, num_heads, dropout):
 
 
 def attend_from(queries, kv, lengths, num_heads, dropout):
-    """The same as `attend` for queries at K positions only: `queries` `(K, B, C)`, `kv` `(T, B, 2 * C)`.
-
-    Returns `(K, B, C)` and the weights `(B * H, K, T)`.
-    """
+    """`attend` for `queries` `(K, B, C)` only, with `kv` `(T, B, 2 * C)`: `(K, B, C)`, `(B * H, K, T)`."""
     flat = kv.as_nd_ndarray()
     scores = mx.nd.contrib.interleaved_matmul_encdec_qk(queries.as_nd_ndarray(), flat, heads=num_heads)
     weights, dropped = _weights(scores.as_np_ndarray(), lengths, dropout)  # (B * H, K, T)
@@ -83,12 +75,7 @@ def attend_from(queries, kv, lengths, num_heads, dropout):
 
 
 def dot_transposed(X, Y):
-    """The product of the transpose of `X` `(M, K)` and `Y` `(M, N)`, `(K, N)`, without moving `X` about.
-
-    >>> dot_transposed(np.array([[1., 2.], [3., 4.]]), np.array([[1.], [10.]]))
-    array([[31.],
-           [42.]])
-    """
+    """The product of the transpose of `X` `(M, K)` and `Y` `(M, N)`, `(K, N)`, without moving `X` about."""
     return mx.nd.dot(X.as_nd_ndarray(), Y.as_nd_ndarray(), transpose_a=True).as_np_ndarray()
 
 
@@ -106,14 +93,11 @@ def take_rows(X, positions):
 
 
 def sum_of_squares(arrays):
-    """Of all of them together, as an array of one element, which is not waited for.
-
-    MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth as long.
-    """
-    small, large = [], []
-    for array in arrays:
-        array = array.as_nd_ndarray()
-        (small if array.size < 1 << 17 else large).append(array)
+    """The sum of the squares of all entries of all `arrays`, as an array of one element."""
+    arrays = [array.as_nd_ndarray() for array in arrays]
+    # MXNet's own sum is good for many small arrays; of large ones a product of vectors takes a tenth of that.
+    small = [array for array in arrays if array.size < 1 << 17]
     sums = [mx.nd.multi_sum_sq(*small, num_arrays=len(small)).sum()] if small else []
-    sums += [mx.nd.dot(array, array) for array in (array.reshape(-1) for array in large)]
+    large = [array.reshape(-1) for array in arrays if array.size >= 1 << 17]
+    sums += [mx.nd.dot(array, array) for array in large]
     return mx.nd.add_n(*sums).as_np_ndarray()

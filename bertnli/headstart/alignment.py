@@ -5,11 +5,11 @@ import math
 import numpy as onp
 
 from ..errors import SettingsError
-from ..model import BERTModel
+from ..model import check_bert
 from ..runtime import np
 
-# What the heads that align two sentences score before softmax, as begun: how much a word likes itself more
-# than a word that has nothing to do with it, and how much it prefers the other sentence to none.
+# Attention scores before softmax, as begun: how much a word prefers itself to one that has nothing to do with
+# it, and how much it prefers the other sentence to its own.
 _LIKE, _OTHER = 3.0, 2.5
 
 
@@ -22,8 +22,8 @@ def begin_with_alignment(bert):
     that. This is a beginning: all weights are trained on from here.
 
     Queries and keys of a head, of C / H units, become copies of as many entries of the word vectors, with one
-    direction turned round: that in which the two segments differ. Raises `SettingsError` if `bert` is no
-    `BERTModel`, or its two segments do not differ.
+    direction turned round: that in which the two segments differ. `bert` is a `BERTModel` of this library or
+    of d2l; raises `SettingsError` for anything else, or if its two segments do not differ.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)
@@ -33,15 +33,8 @@ def begin_with_alignment(bert):
     >>> [bool(abs(block).max() > 0) for block in (weight[:4, :4], weight[:4, 4:])]
     [True, False]
     """
-    if not isinstance(bert, BERTModel):
-        raise SettingsError(
-            'only a BERT of this library can be aligned',
-            where='begin_with_alignment',
-            found=type(bert).__name__,
-            allowed='BERTModel',
-            remedy='give net.bert if net is a BERTClassifier',
-        )
-    encoder, attention = bert.encoder, bert.encoder.blks[0].attention
+    encoder = check_bert(bert).encoder
+    attention = encoder.blks[0].attention
     tables = encoder.token_embedding.weight, encoder.segment_embedding.weight, encoder.pos_embedding
     words, segments, places = (table.list_data()[0].asnumpy() for table in tables)
     size = words.shape[1]
@@ -50,8 +43,7 @@ def begin_with_alignment(bert):
         weight, bias = onp.zeros((size, size)), onp.zeros(size)
         for start in range(0, size, width):
             own = slice(start, start + width)
-            vectors = words[:, own], segments[:, own], places[0, :, own]
-            weight[own, own], bias[own] = _align(*vectors, sign)
+            weight[own, own], bias[own] = _align(words[:, own], segments[:, own], places[0, :, own], sign)
         layer.weight.set_data(np.array(weight, dtype='float32'))
         layer.bias.set_data(np.array(bias, dtype='float32'))
 
@@ -66,12 +58,8 @@ def _align(words, segments, places, sign):
     apart = segments[0] - segments[1]
     distance = math.sqrt(apart @ apart)
     if not distance:
-        raise SettingsError(
-            'the segments do not differ',
-            where='begin_with_alignment',
-            found='two equal rows of segment_embedding',
-            remedy='give a BERT that was initialized or pretrained with two segments',
-        )
+        remedy = 'give a BERT that was initialized or pretrained with two segments'
+        raise SettingsError('the segments do not differ', found='two equal rows', remedy=remedy)
     apart /= distance
     middle = (words.mean(axis=0) + segments.mean(axis=0) + places.mean(axis=0)) @ apart
     scale = math.sqrt(_LIKE * root / (words**2).sum(axis=1).mean())

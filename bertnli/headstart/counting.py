@@ -3,10 +3,8 @@
 A BERT that begins with random vectors spends its first thousand steps on finding out that *guitar* and
 *plays* have to do with each other. That can be counted, in seconds.
 
-Legend: V vocabulary size, C `num_hiddens`, N words in the text.
-
-Sources: Levy and Goldberg 2014, "Neural word embedding as implicit matrix factorization"; Levy, Goldberg and
-Dagan 2015, section 3 (weights by distance, smoothed contexts); Dive into Deep Learning, section 15.5.
+Legend: V vocabulary size, C `num_hiddens`, N words in the text. Sources: Levy and Goldberg 2014; Levy,
+Goldberg and Dagan 2015, section 3 (distance weights, smoothed contexts); Dive into Deep Learning, 15.5.
 """
 
 import math
@@ -18,6 +16,7 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from ..errors import SettingsError
+from ..model import check_bert
 from ..runtime import np
 
 _SPREAD = 0.2  # root mean square of a vector from counts; 0.1 and 0.3 learn alike
@@ -25,15 +24,11 @@ _SMOOTHING = 0.75  # power of the contexts' counts: without it rare words are ev
 
 
 class WordVectors(NamedTuple):
-    """`words @ contexts.T` tells how much more often two words meet than by chance.
+    """`words @ contexts.T` tells how much more often than by chance two words meet."""
 
-    `words` and `contexts` are (V, C), each row of mean square 1, or 0 for a word without neighbours;
-    `counts` (V,) says how often each word occurs.
-    """
-
-    words: onp.ndarray
-    contexts: onp.ndarray
-    counts: onp.ndarray
+    words: onp.ndarray  # (V, C), each row of mean square 1, or 0 for a word without neighbours
+    contexts: onp.ndarray  # (V, C), likewise
+    counts: onp.ndarray  # (V,), how often each word occurs
 
 
 def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
@@ -51,20 +46,13 @@ def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
     numbers = onp.asarray(numbers, onp.int32)
     near = _count_neighbours(numbers, starts, vocab_size, window)
     if not near.nnz:
-        raise SettingsError(
-            'no word has a neighbour',
-            where='word_vectors',
-            found=f'{len(numbers)} words, a window of {window}',
-            allowed='sentences of at least two words, a window of at least 1',
-            remedy='give longer sentences, or begin with random vectors',
-        )
+        found, allowed = f'{len(numbers)} words, window {window}', 'sentences of two words, a window of 1'
+        raise SettingsError('no word has a neighbour', found=found, allowed=f'at least {allowed}')
     # One thread: how many there are would change the last bits, and with them the model.
     with threadpool_limits(1):
-        left, strength, right = randomized_svd(
-            _more_than_chance(near), min(num_hiddens, vocab_size), random_state=seed
-        )
-    root = onp.sqrt(strength)
-    words, contexts = (_evenly(side * root, num_hiddens) for side in (left, right.T))
+        size = min(num_hiddens, vocab_size)
+        left, strength, right = randomized_svd(_more_than_chance(near), size, random_state=seed)
+    words, contexts = (_evenly(side * onp.sqrt(strength), num_hiddens) for side in (left, right.T))
     return WordVectors(words, contexts, onp.bincount(numbers, minlength=vocab_size))
 
 
@@ -100,12 +88,13 @@ def _evenly(vectors, width):
 
 
 def begin_with_vectors(net, numbers, starts, *, seed=0):
-    """Before its first step, tell `net` which words stand near each other (`vectors.word_vectors`).
+    """Before its first step, tell `net` which words stand near each other (`word_vectors`).
 
-    `numbers` and `starts` are the text, as `WikiTextDataset.sentences`. A word's vector tells its neighbours,
-    the scores of masked words prefer frequent words and those whose neighbours were read, and positions are
-    sine waves, so that near ones are alike (Vaswani et al. 2017, section 3.5; chapter section 11.6). Words
-    that do not occur in the text, the special ones among them, keep their vectors.
+    `net` is a `BERTModel` of this library or of d2l (else `SettingsError`); `numbers` and `starts` are the
+    text, as `WikiTextDataset.sentences`. A word's vector tells its neighbours, the scores of masked words
+    prefer frequent words and those whose neighbours were read, and positions are sine waves, so that near
+    ones are alike (Vaswani et al. 2017, section 3.5; chapter section 11.6). Words that do not occur in the
+    text, the special ones among them, keep their vectors.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)
@@ -114,7 +103,11 @@ def begin_with_vectors(net, numbers, starts, *, seed=0):
     >>> [round(float(score), 1) for score in bert.mlm.output.bias.data()[5:]]
     [-0.9, -0.9, -1.4, -1.4]
     """
-    table, output, places = net.encoder.token_embedding.weight, net.mlm.output, net.encoder.pos_embedding
+    encoder, output = check_bert(net).encoder, net.mlm.mlp[2]
+    table, places = encoder.token_embedding.weight, encoder.pos_embedding
+    if min(output.weight.shape) < 1:  # d2l's layers learn their sizes from their first input
+        zero = np.zeros((1, 1), dtype='int32', ctx=table.list_ctx()[0])
+        net(zero, zero, None, zero)
     found = word_vectors(numbers, starts, *table.shape, seed=seed)
     for parameter, vectors in ((table, found.words), (output.weight, found.contexts)):
         known = vectors.any(axis=1, keepdims=True)

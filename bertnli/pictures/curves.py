@@ -1,155 +1,131 @@
-"""Losses and accuracies over the steps of a training."""
+"""Training curves: losses, accuracies and the learning rate over steps or epochs, afterwards or live."""
 
 import importlib
 import math
 import sys
 import time
+from collections import namedtuple
 
 import numpy
+from matplotlib.ticker import MaxNLocator
 
 from ..errors import SettingsError
-from .style import BLUE, GREEN, GREY, INK, VERMILION, _array, _frame, _picture, _style
+from . import style
 
-# What a record may hold: panel, then (key, name, colour, line style, marker); the panel's level of guessing.
+# How a curve is drawn: name, colour, line style, marker.
+_TRAIN = 'train', style.BLUE, '-', 'o'
+_DEV = 'dev', style.VERMILION, '-.', 's'
+_TEST = 'test', style.GREEN, ':', '^'
+_RATE = 'learning rate'
+# Each panel's curves by their keys in a record, and the level that guessing reaches.
 _PANELS = {
-    'masked words: loss': ([('mlm_loss', 'train', BLUE, '-', 'o')], None),
-    'next sentence: loss': (
-        [('nsp_loss', 'train', BLUE, '-', 'o')],
-        (math.log(2), 'guessing: ln 2'),
-    ),
-    'loss': (
-        [('train_loss', 'train', BLUE, '-', 'o'), ('dev_loss', 'dev', VERMILION, '-.', 's')],
-        (math.log(3), 'guessing: ln 3'),
-    ),
-    'accuracy': (
-        [
-            ('train_acc', 'train', BLUE, '-', 'o'),
-            ('dev_acc', 'dev', VERMILION, '-.', 's'),
-            ('test_acc', 'test', GREEN, ':', '^'),
-        ],
-        (1 / 3, 'guessing: 1/3'),
-    ),
+    'masked words: loss': ({'mlm_loss': _TRAIN}, None),
+    'next sentence: loss': ({'nsp_loss': _TRAIN}, (math.log(2), 'guessing: ln 2')),
+    'loss': ({'train_loss': _TRAIN, 'dev_loss': _DEV}, (math.log(3), 'guessing: ln 3')),
+    'accuracy': ({'train_acc': _TRAIN, 'dev_acc': _DEV, 'test_acc': _TEST}, (1 / 3, 'guessing: 1/3')),
+    _RATE: ({'learning_rate': ('', style.INK, '-', None)}, None),
 }
-_RATE = 'learning_rate'
+_Panel = namedtuple('_Panel', 'name x curves level')  # curves: (places, values, look) of each with a point
 
 
-# ---------------------------------------------------------------------------------------------- curves
-
-
-@_style()
+@style.applied()
 def plot_history(records, *, x=None, title=None):
-    """The course of a training: losses, accuracies and the learning rate, each on axes of its own.
+    """The curves of a training: losses, accuracies and the learning rate, each in its own panel.
 
-    `records` is a list of dictionaries, one per point; those of a pretraining and of a fine-tuning may
-    stand in one list. A panel is drawn over 'step' or, where some of its points have none, over 'epoch'
-    (`x` chooses for all). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss', 'dev_loss',
-    'train_acc', 'dev_acc', 'test_acc' and a 'learning_rate' that changes; each may be missing (or None)
-    here and there, other keys are left alone. Dashed lines show what guessing would reach. Raises
-    `SettingsError` if there is nothing to draw.
+    `records` is a list of dictionaries, one for each point; pretraining and fine-tuning may share a list. The
+    horizontal axis of a panel is 'step', or 'epoch' if some of its points have no step (`x` sets it for all).
+    Drawn are 'mlm_loss', 'nsp_loss', 'train_loss', 'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and a
+    'learning_rate' that changes. A value may be missing or None; other keys are ignored. Dashed lines show
+    what guessing reaches. Raises `SettingsError` if there is nothing to draw.
 
     >>> plot_history([{'epoch': 1, 'dev_acc': 0.5}, {'epoch': 2, 'dev_acc': 0.75}]).alt
-    'Curves over the epoch, last values: accuracy (dev) 0.75.'
+    'Curves over epoch, final values: accuracy (dev) 0.75.'
     """
-    panels = _filled_panels(records, x)
-    rated = [record for record in records if record.get(_RATE) is not None]
-    place = x or (_place(rated) if rated else None)
-    rate = _series(rated, place, _RATE)
-    rate = rate if len(set(rate[1])) > 1 else None
-    if not panels and rate is None:
-        raise SettingsError(
-            'the records hold no curve',
-            found=sorted({key for record in records for key in record}),
-            allowed=', '.join([line[0] for lines, _ in _PANELS.values() for line in lines] + [_RATE]),
-        )
-    return _draw_history(panels, rate, place, title)
+    panels = _panels(records, x)
+    if not panels:
+        found = sorted({key for record in records for key in record})
+        allowed = ', '.join(key for curves, _ in _PANELS.values() for key in curves)
+        raise SettingsError('nothing to draw in the records', found=found, allowed=allowed)
+    rated = panels[-1].name == _RATE
+    losses = panels[:-1] if rated else panels
+    columns, rows = max(1, min(2, len(losses))), math.ceil(len(losses) / 2)
+    heights = [3.6] * rows + [1.8] * rated
+    picture = style.new_picture(6.2 if columns == 1 else 10.5, sum(heights) + 0.4 * bool(title), title)
+    grid = picture.add_gridspec(len(heights), columns, height_ratios=heights)
+    for index, panel in enumerate(losses):
+        _draw_panel(picture.add_subplot(grid[divmod(index, 2)]), panel)
+    if rated:
+        axes, ((places, rates, (_, colour, *_)),) = picture.add_subplot(grid[-1, :]), panels[-1].curves
+        axes.plot(places, rates, color=colour)
+        axes.set_ylim(0, 1.1 * max(rates))
+        _frame(axes, panels[-1])
+        axes.set_yticks([0, max(rates)], ['0', f'{max(rates):.2g}'])
+    final = [f'{panel.name} ({look[0]}) {y[-1]:.3g}' for panel in losses for _, y, look in panel.curves]
+    over = ' and '.join(sorted({panel.x for panel in losses or panels}, reverse=True))
+    picture.alt = f'Curves over {over}, final values: {", ".join(final) or "learning rate only"}.'
+    return picture
+
+
+def _panels(records, x):
+    """The panels that have something to show; a constant learning rate has not."""
+    panels = []
+    for name, (looks, level) in _PANELS.items():
+        mine = [record for record in records if any(record.get(key) is not None for key in looks)]
+        place = x or _place(mine)
+        curves = [(*_series(mine, place, key), look) for key, look in looks.items()]
+        curves = [curve for curve in curves if len(set(curve[1])) > (name == _RATE)]
+        if curves:
+            panels.append(_Panel(name, place, curves, level))
+    return panels
 
 
 def _place(records):
-    """What all of these points have: a step, or an epoch."""
+    """The key that all of these records have: 'step', or else 'epoch'."""
     for key in ('step', 'epoch'):
         if all(record.get(key) is not None for record in records):
             return key
-    raise SettingsError(
-        'the records do not say where their points stand',
-        found=f'{len(records)} records',
-        allowed="'step' (or 'epoch') in each",
-    )
+    allowed = "'step' (or 'epoch') in each record"
+    raise SettingsError('records without a step or epoch', found=f'{len(records)} records', allowed=allowed)
 
 
 def _series(records, x, key):
-    """The places and values of the records that hold `key`, as two lists of finite numbers."""
+    """The places and values of the records that have `key`: two lists of finite numbers."""
     points = [(record.get(x), record.get(key)) for record in records]
     points = [(place, value) for place, value in points if place is not None and value is not None]
     if not points:
         return [], []
-    points = _array(f'{x} and {key}', points, 2)
-    points = points[numpy.isfinite(points).all(axis=1)]
-    return points[:, 0].tolist(), points[:, 1].tolist()
+    points = style.numbers(f'{x} and {key}', points, 'any', (None, 2))
+    return points[numpy.isfinite(points).all(axis=1)].T.tolist()
 
 
-def _filled_panels(records, x):
-    """(name, [(points, line), …], level, x) of each panel that has at least one point."""
-    panels = []
-    for name, (lines, level) in _PANELS.items():
-        keys = {line[0] for line in lines}
-        mine = [record for record in records if any(record.get(key) is not None for key in keys)]
-        place = x or (_place(mine) if mine else None)
-        filled = [(_series(mine, place, line[0]), line) for line in lines]
-        filled = [(points, line) for points, line in filled if points[0]]
-        if filled:
-            panels.append((name, filled, level, place))
-    return panels
-
-
-def _draw_history(panels, rate, rate_x, title):
-    columns, rows = max(1, min(2, len(panels))), math.ceil(len(panels) / 2)
-    heights = [3.6] * rows + [1.8] * (rate is not None)
-    picture = _picture(6.2 if columns == 1 else 10.5, sum(heights) + 0.4 * bool(title), title)
-    grid = picture.add_gridspec(len(heights), columns, height_ratios=heights)
-    for index, (name, lines, level, x) in enumerate(panels):
-        axes = picture.add_subplot(grid[index // 2, index % 2])
-        _draw_panel(axes, name, lines, level)
-        axes.set_xlabel(x)
-    if rate is not None:
-        axes = picture.add_subplot(grid[-1, :])
-        axes.plot(*rate, color=INK)
-        axes.set(title='learning rate', xlabel=rate_x, ylim=(0, 1.1 * max(rate[1])))
-        _frame(axes)
-        axes.set_yticks([0, max(rate[1])], ['0', f'{max(rate[1]):.2g}'])
-    last = [f'{name} ({line[1]}) {points[1][-1]:.3g}' for name, lines, *_ in panels for points, line in lines]
-    over = ' and '.join(sorted({x for *_, x in panels} or {rate_x}, reverse=True))
-    picture.alt = f'Curves over the {over}, last values: {", ".join([*last] or ["learning rate only"])}.'
-    return picture
-
-
-def _draw_panel(axes, name, lines, level):
+def _draw_panel(axes, panel):
     labels = []
-    for (places, values), (_, who, colour, style, marker) in lines:
-        many = len(places) > 40  # then a thin line, and a marker here and there to tell it from others
-        axes.plot(
-            places,
-            values,
-            style,
-            color=colour,
-            linewidth=1.6 if many else 2.5,
-            marker=marker if len(lines) > 1 or not many else None,
-            markevery=len(places) // 10 if many else 1,
-            markeredgecolor='white',
-        )
-        labels.append((values[-1], f'{who} {values[-1]:.3g}', colour))
-    if level:
-        axes.axhline(level[0], color=GREY, linestyle=(0, (4, 3)), linewidth=1.6, zorder=1)
-        labels.append((*level, GREY))
-    if name == 'accuracy':
-        lowest = min([1 / 3, *(value for (_, values), _ in lines for value in values)])
+    for places, values, (name, colour, dashes, marker) in panel.curves:
+        # Many points: a thin line, and a marker here and there only to distinguish it from others.
+        many = len(places) > 40
+        look = {'linewidth': 1.6 if many else 2.5, 'markevery': len(places) // 10 if many else 1}
+        look['marker'] = marker if len(panel.curves) > 1 or not many else None
+        axes.plot(places, values, dashes, color=colour, markeredgecolor='white', **look)
+        labels.append((values[-1], f'{name} {values[-1]:.3g}', colour))
+    if panel.level:
+        axes.axhline(panel.level[0], color=style.GREY, linestyle=(0, (4, 3)), linewidth=1.6, zorder=1)
+        labels.append((*panel.level, style.GREY))
+    if panel.name == 'accuracy':
+        lowest = min(1 / 3, *(min(values) for _, values, _ in panel.curves))
         axes.set_ylim(max(0, lowest - 0.06), 1.02)
-    axes.set_title(name)
-    _frame(axes)
+    _frame(axes, panel)
     _label_ends(axes, labels)
 
 
+def _frame(axes, panel):
+    axes.set(title=panel.name, xlabel=panel.x)
+    axes.grid(axis='y')
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.margins(x=0.02)
+
+
 def _label_ends(axes, labels):
-    """Write each line's name at its right end, moved apart where two would collide."""
+    """Write each line's name at its right end, moved apart where two would overlap."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     gap = 0.085 * (high - low)  # one line of text
@@ -158,38 +134,28 @@ def _label_ends(axes, labels):
     for index in range(1, len(heights)):
         heights[index] = max(heights[index], heights[index - 1] + gap)
     excess = max(0, heights[-1] - high)
-    heights = [height - excess for height in heights]
     for height, (_, text, colour) in zip(heights, labels):
-        axes.annotate(
-            text,
-            (1, height),
-            (6, 0),
-            ('axes fraction', 'data'),
-            'offset points',
-            color=colour,
-            va='center',
-            weight='normal' if colour == GREY else 'bold',
-            annotation_clip=False,
-        )
+        look = {'color': colour, 'weight': 'normal' if colour == style.GREY else 'bold', 'va': 'center'}
+        place = (1, height - excess), (6, 0), ('axes fraction', 'data'), 'offset points'
+        axes.annotate(text, *place, annotation_clip=False, **look)
 
 
 class LiveCurves:
-    """A hook for training loops: `curves(record)` after each point, and the picture grows in the notebook.
+    """A hook for training loops: call `curves(record)` after each point, and the figure grows.
 
-    One display is updated in place, at most every `every` seconds and never for more than a twentieth of
-    the time, so that looking costs little. Outside a notebook it only collects. Leaving a `with` block, or
-    `close()`, draws what is still missing.
+    One display is updated in place, at most every `every` seconds and for at most a twentieth of the time.
+    Outside a notebook records are only collected. Leaving a `with` block, or `close()`, draws the rest.
 
     >>> with LiveCurves(title='BERT') as curves:
     ...     curves({'step': 1, 'mlm_loss': 9.0})
     ...     curves({'step': 2, 'mlm_loss': 8.0})
     >>> len(curves.records), curves.figure().alt
-    (2, 'Curves over the step, last values: masked words: loss (train) 8.')
+    (2, 'Curves over step, final values: masked words: loss (train) 8.')
     """
 
     def __init__(self, *, title=None, every=0.5):
         self.title, self.every, self.records = title, every, []
-        self._shown = None  # the display's handle
+        self._display = None  # its handle
         self._next, self._pending = 0.0, False
 
     def __call__(self, record):
@@ -199,7 +165,7 @@ class LiveCurves:
             self._draw()
 
     def figure(self):
-        """The picture of all records so far, as `plot_history` draws it."""
+        """All records so far, drawn by `plot_history`."""
         return plot_history(self.records, title=self.title)
 
     def close(self):
@@ -214,23 +180,23 @@ class LiveCurves:
         self.close()
 
     def _draw(self):
-        if not _in_notebook() or not _filled_panels(self.records, _place(self.records)):
+        if not _in_notebook() or not _panels(self.records, None):
             return
         start = time.monotonic()
         figure = self.figure()
         data, metadata = figure._repr_mimebundle_()
         data['text/plain'] = repr(figure)
-        # subtle: sent raw; through the formatter that pyplot registers, its size would change each time.
-        if self._shown is None:
+        # subtle: sent raw; the formatter that pyplot registers would change its size each time.
+        if self._display is None:
             display = importlib.import_module('IPython.display').display  # lazy: notebooks have it loaded
-            self._shown = display(data, metadata=metadata, raw=True, display_id=True)
+            self._display = display(data, metadata=metadata, raw=True, display_id=True)
         else:
-            self._shown.update(data, metadata=metadata, raw=True)
+            self._display.update(data, metadata=metadata, raw=True)
         now = time.monotonic()
         self._next, self._pending = now + max(self.every, 19 * (now - start)), False
 
 
 def _in_notebook():
-    # A notebook's kernel has loaded IPython before anybody could ask.
+    # A notebook's kernel has loaded IPython before anyone could ask.
     ipython = sys.modules.get('IPython')
     return ipython is not None and hasattr(ipython.get_ipython(), 'kernel')

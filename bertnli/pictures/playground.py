@@ -1,12 +1,10 @@
-"""The playground: two sentences, three bars, and a look inside, answered while the reader types.
+"""The playground: type two sentences in a notebook and see the answer, its reasons and the attention.
 
-`playground()` puts together what prediction.py and inside.py say and what pictures.py shows; nothing here
-computes or draws. It needs ipywidgets, which comes with Jupyter. (The file is not called playground, so that
-`bertnli.playground` is the function whatever was imported before.)
+It only combines the functions that predict, explain and draw, and needs ipywidgets, which comes with Jupyter.
 """
 
-import html
 import importlib
+import textwrap
 
 from ..analysis.inside import attention, saliency
 from ..corpora.treebank import words
@@ -16,6 +14,7 @@ from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
 from .answers import show_probabilities
 from .inside import show_attention, show_saliency
+from .style import element
 
 EXAMPLES = (
     ('A man sleeps in the park.', 'A person sleeps.'),
@@ -25,11 +24,11 @@ EXAMPLES = (
     ("A boy doesn't run.", 'A boy runs.'),
     ('A dog runs.', 'A dog runs.'),
 )
-_SHOWN = 40  # tokens in a table of attention: more would not fit on a screen
+_SHOWN = 40  # tokens in the table of attention: more would not fit on a screen
 
 
 def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPLES):
-    """Ask a network in a notebook, as the last expression of a cell; returns a `Playground`.
+    """Try out a network in a notebook, as the last expression of a cell; returns a `Playground`.
 
     `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one. `examples` are
     (premise, hypothesis) pairs for the menu. Raises `RuntimeMismatch` without ipywidgets, `CheckpointError`
@@ -42,40 +41,27 @@ def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPL
     >>> play = playground(net, vocab, examples=[('A dog.', 'A dog.')])
     >>> play.hypothesis.value = 'A zebra.'
     >>> play.notes
-    ['Words that the network does not know: zebra', 'It reads each of them as <unk>.']
+    ['Words not in the vocabulary, read as <unk>: zebra']
     """
     if not hasattr(net, 'collect_params'):
         loaded = load_checkpoint(net, kind='nli')
         net, vocab, max_len = loaded.net, loaded.vocab, loaded.max_len
     if vocab is None:
-        raise SettingsError(
-            'a network cannot read without its vocabulary', where='vocab', remedy='playground(net, vocab)'
-        )
+        raise SettingsError('the vocabulary is missing', remedy='playground(net, vocab)')
     return Playground(net, vocab, max_len, examples)
 
 
-def _ipywidgets():
-    try:
-        return importlib.import_module('ipywidgets')  # lazy: only the playground needs it
-    except ImportError as error:
-        raise RuntimeMismatch(
-            'the playground needs ipywidgets',
-            found=str(error),
-            remedy="pip install 'ipywidgets>=8', then restart the notebook's kernel",
-        ) from error
-
-
 class Playground:
-    """Widgets around one network: `premise`, `hypothesis`, `examples`, `layer`, `head`, and what follows.
+    """Widgets around one network: `premise`, `hypothesis`, `examples`, `layer`, `head`, and the results.
 
-    Setting a widget's `value` answers anew. `notes` are the sentences that tell what the network could not
-    read as it was typed; `box` is the whole as one widget, which a notebook shows.
+    Setting a widget's `value` updates the answer. `notes` say what the network could not read; `box` contains
+    all widgets and is what a notebook displays.
     """
 
     def __init__(self, net, vocab, max_len, examples):
         widgets = _ipywidgets()
         self._net, self._vocab = net, vocab
-        self._max_len = min(max_len, _longest(net))
+        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # it has no more positions
         self._attention, self.notes = None, []
         wide = {'layout': {'width': '95%'}, 'style': {'description_width': '6em'}}
         (first, second), *_ = examples
@@ -85,38 +71,29 @@ class Playground:
         self.examples = widgets.Dropdown(options=pairs, description='examples', **wide)
         self.layer = widgets.Dropdown(description='layer', options=[0])
         self.head = widgets.Dropdown(description='head', options=[0])
-        self.answer, self.reasons, self.looks, self.told = (widgets.HTML() for _ in range(4))
-        self.box = widgets.VBox(
-            [
-                self.examples,
-                self.premise,
-                self.hypothesis,
-                self.told,
-                self.answer,
-                self.reasons,
-                widgets.HBox([self.layer, self.head]),
-                self.looks,
-            ]
-        )
+        self.told, self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(4))
+        typed = self.examples, self.premise, self.hypothesis
+        menus = widgets.HBox([self.layer, self.head])
+        self.box = widgets.VBox([*typed, self.told, self.answer, self.reasons, menus, self.looks])
+        self.examples.observe(self._choose, 'value')
         for box in (self.premise, self.hypothesis):
             box.observe(self._ask, 'value')
-        self.examples.observe(self._choose, 'value')
-        for picker in (self.layer, self.head):
-            picker.observe(self._look, 'value')
+        for menu in (self.layer, self.head):
+            menu.observe(self._look, 'value')
         self._ask()
 
-    def _repr_mimebundle_(self, **chosen):
-        # Where no kernel answers, as on a printed page, the last answer stands still.
-        still = f'<p>{html.escape(self.premise.value)} → {html.escape(self.hypothesis.value)}</p>'
+    def _repr_mimebundle_(self, **options):
+        # Where no kernel runs, as on a printed page, the last answer is shown.
+        still = element('p', f'{self.premise.value} → {self.hypothesis.value}')
         still += self.told.value + self.answer.value + self.reasons.value
-        return {**self.box._repr_mimebundle_(**chosen), 'text/plain': repr(self), 'text/html': still}
+        return {**self.box._repr_mimebundle_(**options), 'text/plain': repr(self), 'text/html': still}
 
     def __repr__(self):
-        return f'Playground({self.premise.value!r}, {self.hypothesis.value!r})'
+        typed = (textwrap.shorten(box.value, 60, placeholder=' …') for box in (self.premise, self.hypothesis))
+        return 'Playground({!r}, {!r})'.format(*typed)
 
     def _choose(self, change):
-        # Both boxes change, but the question is asked once: with the first still observed, it would be asked
-        # of a premise and a hypothesis that do not belong together.
+        # Both boxes change, but only the new pair is answered: no premise with the old hypothesis.
         self.premise.unobserve(self._ask, 'value')
         self.premise.value, hypothesis = change['new']
         self.premise.observe(self._ask, 'value')
@@ -125,61 +102,60 @@ class Playground:
         self.hypothesis.value = hypothesis
 
     def _ask(self, _change=None):
-        sentences = self.premise.value, self.hypothesis.value
         try:
-            self._answer(*sentences)
-        except DataError:  # a box without a word in it: the reader is still typing
+            self._answer(self.premise.value, self.hypothesis.value)
+        except DataError:  # a box without a word: the reader is still typing
             self._attention = None
-            self._tell(['Write a sentence into each box, and the answer appears here.'])
+            self._tell(['Type a sentence into each box to get an answer.'])
             self.answer.value = self.reasons.value = self.looks.value = ''
 
     def _answer(self, premise, hypothesis):
         pair = self._net, self._vocab, premise, hypothesis
-        found = predict_snli(*pair, max_len=self._max_len)
+        answer = predict_snli(*pair, max_len=self._max_len)
         reasons = saliency(*pair, max_len=self._max_len)
         self._attention = attention(*pair, max_len=self._max_len)
         self._tell(self._unread(premise, hypothesis, reasons.words))
-        self.answer.value = show_probabilities(found.probabilities, LABELS, title=found.label).html
+        self.answer.value = show_probabilities(answer.probabilities, LABELS, title=answer.label).html
         title = f'What speaks for {reasons.label}?'
         self.reasons.value = show_saliency(reasons.words, reasons.values, title=title).html
-        layers, heads = self._attention.weights.shape[:2]
-        for picker, count in ((self.layer, layers), (self.head, heads)):
-            if len(picker.options) != count:
-                picker.options = list(range(count))
+        for menu, count in zip((self.layer, self.head), self._attention.weights.shape):
+            if len(menu.options) != count:
+                menu.options = list(range(count))
         self._look()
 
     def _unread(self, premise, hypothesis, read):
-        """Sentences about what the network could not read as it was typed."""
-        typed = [*words(premise), *words(hypothesis)]
-        # subtle: never `word in vocab`, which has no end with d2l's class.
-        table = self._vocab.token_to_idx
-        unknown = list(dict.fromkeys(word for word in typed if word not in table))
-        notes = []
+        """Notes on what the network could not read: unknown words, and words beyond its maximum length."""
+        typed, notes = [*words(premise), *words(hypothesis)], []
+        # subtle: never `word in vocab`, which does not end with d2l's class.
+        known = self._vocab.token_to_idx
+        unknown = list(dict.fromkeys(word for word in typed if word not in known))
         if unknown:
             more = f' and {len(unknown) - 8} more' if len(unknown) > 8 else ''
-            notes.append(f'Words that the network does not know: {", ".join(unknown[:8])}{more}')
-            notes.append('It reads each of them as <unk>.')
+            notes.append(f'Words not in the vocabulary, read as <unk>: {", ".join(unknown[:8])}{more}')
         left_out = len(typed) - (len(read) - 3)  # <cls> and two <sep> were added
         if left_out > 0:
-            notes.append(f'The pair is long: the last {left_out} of its words were left out.')
+            notes.append(f'The pair is too long: its last {left_out} words were left out.')
         return notes
 
     def _tell(self, notes):
         self.notes = notes
-        self.told.value = ''.join(f'<p role="status">{html.escape(note)}</p>' for note in notes)
+        self.told.value = ''.join(element('p', note, role='status') for note in notes)
 
     def _look(self, _change=None):
         if self._attention is None:
             return
+        tokens, weights = self._attention
         layer, head = self.layer.value, self.head.value
-        tokens = self._attention.words[:_SHOWN]
-        weights = self._attention.weights[layer, head, :_SHOWN, :_SHOWN]
         title = f'Attention, layer {layer}, head {head}'
-        if len(tokens) < len(self._attention.words):
-            title += f' (the first {_SHOWN} of {len(self._attention.words)} tokens)'
-        self.looks.value = show_attention(weights, tokens, title=title).html
+        if len(tokens) > _SHOWN:
+            title += f' (the first {_SHOWN} of {len(tokens)} tokens)'
+        shown = weights[layer, head, :_SHOWN, :_SHOWN]
+        self.looks.value = show_attention(shown, tokens[:_SHOWN], title=title).html
 
 
-def _longest(net):
-    """The most tokens that the network has a position for."""
-    return net.bert.encoder.pos_embedding.shape[1]
+def _ipywidgets():
+    try:
+        return importlib.import_module('ipywidgets')  # lazy: only the playground needs it
+    except ImportError as error:
+        remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
+        raise RuntimeMismatch('the playground needs ipywidgets', found=str(error), remedy=remedy) from error

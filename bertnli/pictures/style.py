@@ -1,22 +1,17 @@
-"""Plain numbers in, a picture out: curves, confusion, lengths, labels, attention, words, speed, reliability.
+"""What all pictures share: the lecture-hall style, figures and HTML pages with alt text, checks, saving.
 
-Nothing here knows a net, a file of data or MXNet, and nothing touches pyplot's global state: each function
-returns a `Picture`, a matplotlib figure that Jupyter shows as a cell's last expression and that carries one
-sentence about itself (`picture.alt`) for those who cannot see it. What is made of words, and what must appear
-at once, is a `Page` of HTML instead (`show_…`). One style for the lecture hall: large type, the colours of
-Okabe and Ito, and never a difference told by colour alone.
+Each function of this folder takes plain numbers and returns a `Picture`, a matplotlib figure that Jupyter
+displays, or, for words and instant answers, a `Page` of HTML (`show_…`); both describe themselves in one
+sentence, `alt`. Nothing here knows a network, a data file or MXNet, or touches pyplot's global state. Large
+type, the colours of Okabe and Ito, and no difference is shown by colour alone.
 
-Legend: N classes, H heads, T tokens, K positions that look (T of them, or fewer), n points.
+Legend: N classes, H heads, T tokens, K positions that look (T or fewer), n points.
 """
 
 import base64
-import contextlib
 import html
-import importlib
 import inspect
 import io
-import os
-import tempfile
 import textwrap
 
 import matplotlib.style
@@ -24,79 +19,100 @@ import numpy
 import PIL.Image
 import PIL.PngImagePlugin
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import SettingsError
+from ..machine.disk import whole_file
 
-# Okabe and Ito 2008, 'Color universal design': told apart with every kind of colour vision.
+# Okabe and Ito 2008, 'Color universal design': distinct with every kind of colour vision.
 BLUE, VERMILION, GREEN, ORANGE, SKY = '#0072B2', '#D55E00', '#009E73', '#E69F00', '#56B4E9'
 INK, GREY, FAINT = '#222222', '#5F5F5F', '#D9D9D9'
-_FILLS, _HATCHES = (SKY, ORANGE, GREEN), ('', '///', '...')
+_KINDS = {
+    'any': numpy.isreal,
+    'finite': numpy.isfinite,
+    'above 0': lambda array: (array > 0) & numpy.isfinite(array),
+    'not below 0': lambda array: (array >= 0) & numpy.isfinite(array),
+    'from 0 to 1': lambda array: (array >= 0) & (array <= 1 + 1e-5),  # sums of float32 may exceed 1
+    '0 or 1': lambda array: (array == 0) | (array == 1),
+}
 _STYLE = {
+    **dict.fromkeys(['text.color', 'hatch.color', 'axes.labelcolor'], INK),
+    **dict.fromkeys(['xtick.labelcolor', 'ytick.labelcolor'], INK),
+    **dict.fromkeys(['axes.edgecolor', 'xtick.color', 'ytick.color'], GREY),
+    **dict.fromkeys(['axes.spines.top', 'axes.spines.right'], False),
+    **dict.fromkeys(['xtick.labelsize', 'ytick.labelsize'], 12),
+    **dict.fromkeys(['axes.titleweight', 'figure.titleweight'], 'bold'),
     'figure.dpi': 110,
-    'figure.facecolor': 'white',
+    'figure.titlesize': 15,
     'font.size': 13,
     'axes.titlesize': 14,
-    'axes.titleweight': 'bold',
     'axes.titlelocation': 'left',
     'axes.titlepad': 10,
-    'axes.labelsize': 13,
-    'axes.labelcolor': INK,
-    'axes.edgecolor': GREY,
     'axes.linewidth': 1.0,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
     'axes.axisbelow': True,
     'grid.color': FAINT,
-    'grid.linewidth': 0.8,
     'lines.linewidth': 2.5,
     'lines.markersize': 7,
-    'text.color': INK,
-    'xtick.color': GREY,
-    'ytick.color': GREY,
-    'xtick.labelcolor': INK,
-    'ytick.labelcolor': INK,
-    'xtick.labelsize': 12,
-    'ytick.labelsize': 12,
-    'hatch.color': INK,
-    'figure.titlesize': 15,
-    'figure.titleweight': 'bold',
 }
 
 
+def applied():
+    """Our style on matplotlib's defaults, whatever the notebook has set: a context and a decorator."""
+    return matplotlib.style.context(['default', _STYLE])
+
+
 class Picture(Figure):
-    """A matplotlib figure with one sentence about itself in `alt`; Jupyter shows it, sentence included."""
+    """A matplotlib figure with a one-sentence description, `alt`, which Jupyter displays with it."""
 
     alt = ''
 
     def png(self):
-        """The picture as the bytes of a PNG file, with `alt` as its description."""
+        """The bytes of a PNG file, with `alt` as its description."""
         drawn, file = io.BytesIO(), io.BytesIO()
-        with _style():
+        with applied():
             self.savefig(drawn, format='png')
         described = PIL.PngImagePlugin.PngInfo()
         described.add_text('Description', self.alt)
-        # A palette makes a third of the bytes, and the eye misses nothing.
+        # A palette needs a third of the bytes, and the eye sees no difference.
         with PIL.Image.open(drawn) as image:
             image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
         return file.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         image = base64.b64encode(self.png()).decode('ascii')
-        # subtle: notebooks and their exports read no description from a PNG or its metadata, but all of them
-        # show HTML before PNG; the PNG stays for what cannot show HTML.
+        # subtle: notebooks and their exports ignore a PNG's description, but all of them prefer HTML to PNG;
+        # the PNG is for programs that cannot display HTML.
         page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}">'
         return {'image/png': image, 'text/html': page}, {'image/png': {'alt': self.alt}}
 
 
-class Page:
-    """A small piece of HTML with one sentence about itself in `alt`; plain text shows the sentence."""
+class _Html(str):
+    """Text that is HTML already."""
 
-    def __init__(self, content, alt):
+
+BREAK = _Html('<br>')
+
+
+def element(tag, *content, **attributes):
+    """One HTML element; plain strings are escaped, other elements are not.
+
+    >>> element('p', 'a < b ', element('b', 'c'), title='"c"')
+    '<p title="&quot;c&quot;">a &lt; b <b>c</b></p>'
+    """
+    opening = ''.join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
+    inner = ''.join(part if isinstance(part, _Html) else html.escape(str(part)) for part in content)
+    return _Html(f'<{tag}{opening}>{inner}</{tag}>')
+
+
+class Page:
+    """HTML elements under a title, with a one-sentence description, `alt`, which is also the plain text."""
+
+    def __init__(self, alt, title, *content):
         self.alt = alt
-        # Ink and paper are set, too, for notebooks that are dark.
+        if title:
+            content = element('p', element('strong', title), style='margin: 0 0 0.4em'), *content
+        # Ink and paper are set too, for dark notebooks.
         look = f'color: {INK}; background: white; padding: 0.6em; font-size: 16px; line-height: 1.4'
-        self.html = f'<div role="group" aria-label="{html.escape(alt)}" style="{look}">{content}</div>'
+        self.html = element('div', *content, role='group', **{'aria-label': alt}, style=look)
 
     def _repr_html_(self):
         return self.html
@@ -105,17 +121,10 @@ class Page:
         return self.alt
 
 
-@contextlib.contextmanager
-def _style():
-    """Our style on matplotlib's defaults, whatever the notebook has set; afterwards all is as it was."""
-    with matplotlib.style.context(['default', _STYLE]):
-        yield
-
-
-def _picture(width, height, title=None):
+def new_picture(width, height, title=None):
+    """An empty `Picture` of this size in inches; a long title is wrapped."""
     # subtle: matplotlib cuts a title that is too wide; seven bold letters fill an inch.
-    parts = title.split('\n') if title else []
-    lines = [line for part in parts for line in textwrap.wrap(part, int(7 * width))]
+    lines = [line for part in (title or '').split('\n') for line in textwrap.wrap(part, int(7 * width))]
     picture = Picture(figsize=(width, height + 0.3 * max(0, len(lines) - 1)), layout='constrained')
     picture.get_layout_engine().set(w_pad=0.1, h_pad=0.1, hspace=0.04, wspace=0.04)
     if lines:
@@ -124,103 +133,98 @@ def _picture(width, height, title=None):
 
 
 def save(figure, path):
-    """Write `figure` to `path`, a `.png` file, whole or not at all; its `alt` becomes the description.
+    """Write a `Picture` to `path`, a `.png` file, whole or not at all; `alt` becomes its description.
 
-    The folder is made if need be. Raises `SettingsError` for another ending.
+    Missing folders are created. Raises `SettingsError` for another extension.
 
-    >>> import tempfile
+    >>> import os, tempfile
     >>> from bertnli import plot_confusion
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(plot_confusion([[3, 1], [0, 4]], ['yes', 'no']), folder + '/confusion.png')
     ...     os.listdir(folder)
     ['confusion.png']
     """
-    path = os.fspath(path)
-    if not path.endswith('.png'):
-        raise SettingsError('a picture is saved as PNG', found=path, allowed='a name in .png')
-    image, folder = figure.png(), os.path.dirname(path) or '.'
-    os.makedirs(folder, exist_ok=True)
-    # Written beside its place and moved there: a reader never meets half a picture.
-    handle, temporary = tempfile.mkstemp(suffix='.part', dir=folder)
+    if not str(path).endswith('.png'):
+        raise SettingsError('pictures are saved as PNG', found=str(path), allowed='a name ending in .png')
+    image = figure.png()
+    with whole_file(path) as file:
+        file.write(image)
+
+
+def fill(index):
+    """The fill colour of label or row `index`."""
+    return (SKY, ORANGE, GREEN)[index % 3]
+
+
+def bars(index):
+    """The look of bars of label or row `index`: the hatching tells them apart without colour."""
+    return {'color': fill(index), 'hatch': (None, '///', '...')[index % 3], 'edgecolor': INK}
+
+
+def ink_on(share):
+    """The text colour on blue of strength `share`; above 0.8, white has more contrast."""
+    return 'white' if share > 0.8 else INK
+
+
+def draw_matrix(axes, values, highest):
+    """Draw a matrix as squares between white lines, first row on top; returns the squares."""
+    edges = [numpy.arange(size + 1) - 0.5 for size in values.shape[::-1]]
+    look = {'cmap': 'Blues', 'vmin': 0, 'vmax': highest, 'edgecolor': 'white', 'linewidth': 2}
+    squares = axes.pcolormesh(*edges, values, **look)
+    axes.invert_yaxis()
+    axes.set_aspect('equal')
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return squares
+
+
+def numbers(name, values, kind, *shapes):
+    """`values` as an array of this kind and one of these shapes (None: any size), or `SettingsError`.
+
+    >>> numbers('shares', [[0.5, 1]], 'from 0 to 1', (None, 2), (2,)).shape
+    (1, 2)
+    """
     try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(image)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _frame(axes):
-    axes.grid(axis='y')
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    axes.margins(x=0.02)
-
-
-def _fill(index):
-    return _FILLS[index % len(_FILLS)]
-
-
-def _hatch(index):
-    return _HATCHES[index % len(_HATCHES)]
-
-
-def _heading(title):
-    return f'<p style="margin: 0 0 0.4em"><strong>{html.escape(title)}</strong></p>' if title else ''
-
-
-# --------------------------------------------------------------------------------------------- source
+        array = numpy.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f'{name}: not numbers', found=str(error)) from error
+    same = [shape for shape in shapes if len(shape) == array.ndim]
+    fits = any(all(size in (None, own) for size, own in zip(shape, array.shape)) for shape in same)
+    if not fits or not array.size or not _KINDS[kind](array).all():
+        found = f'shape {array.shape}' + (f', from {array.min():g} to {array.max():g}' if array.size else '')
+        allowed = f'numbers ({kind}) of shape {" or ".join(map(str, shapes))}'.replace('None', 'any')
+        raise SettingsError(f'invalid {name}', found=found, allowed=allowed)
+    return array
 
 
 def show_source(*things):
-    """The Python source of functions, methods and classes as they are installed, highlighted in a notebook.
+    """The installed Python source of functions, methods and classes, highlighted in a notebook.
 
-    Several are shown one below the other. Raises `SettingsError` for what has no Python source.
+    Several are shown one below the other. Raises `SettingsError` if there is no Python source.
 
-    >>> show_source(_fill)
-    def _fill(index):
-        return _FILLS[index % len(_FILLS)]
+    >>> show_source(Page.__repr__)
+    def __repr__(self):
+        return self.alt
     """
     try:
         sources = [textwrap.dedent(inspect.getsource(inspect.unwrap(thing))).rstrip() for thing in things]
     except (TypeError, OSError) as error:
-        raise SettingsError(
-            'there is no Python source to show',
-            found=str(error),
-            allowed='functions, methods and classes that were written in Python files',
-        ) from error
+        allowed = 'functions, methods and classes from Python files'
+        raise SettingsError('no Python source found', found=str(error), allowed=allowed) from error
     return _Source('\n\n\n'.join(sources))
 
 
 class _Source(str):
-    """Python text; a notebook shows it highlighted."""
-
-    __slots__ = ()
+    """Python source; a notebook displays it highlighted."""
 
     def __repr__(self):
         return str(self)
 
     def _repr_html_(self):
-        pygments = importlib.import_module('pygments')  # lazy: notebooks have it, and only they ask
-        lexer = importlib.import_module('pygments.lexers.python').PythonLexer()  # lazy: as above
-        formatters = importlib.import_module('pygments.formatters')  # lazy: as above
-        # subtle: JupyterLab has no style sheet for highlighted outputs, so each word carries its own style,
-        # and ink and paper are set too, for notebooks that are dark.
+        from pygments import formatters, highlight, lexers  # lazy: notebooks have it loaded
+
+        # subtle: JupyterLab has no style sheet for highlighted outputs, so every word carries its own style;
+        # ink and paper are set too, for dark notebooks.
         look = f'color: {INK}; padding: 0.6em; overflow-x: auto'
-        return pygments.highlight(self, lexer, formatters.HtmlFormatter(noclasses=True, prestyles=look))
-
-
-def _array(name, values, *ndims):
-    """`values` as an array of numbers, not empty, with one of the given numbers of axes."""
-    try:
-        array = numpy.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f'{name}: not numbers', found=str(error), allowed='numbers') from error
-    if array.ndim not in ndims or not array.size:
-        raise SettingsError(
-            f'{name}: the wrong shape',
-            found=array.shape,
-            allowed=f'{" or ".join(map(str, ndims))} axes, none of them empty',
-        )
-    return array
+        formatter = formatters.HtmlFormatter(noclasses=True, prestyles=look)
+        return highlight(self, lexers.PythonLexer(), formatter)

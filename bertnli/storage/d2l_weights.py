@@ -12,7 +12,7 @@ _LIST_MAGIC, _ARRAY_MAGICS = 0x112, (0xF993FAC9, 0xF993FACA)
 _ARRAY_TYPES = ('<f4', '<f8', '<f2')
 
 
-def _words_in(content):
+def words_in(content):
     """The list of words in the bytes of a `vocab.json`."""
     found = json.loads(content)
     if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
@@ -20,7 +20,7 @@ def _words_in(content):
     return found
 
 
-def _sizes_of(weights, prefix=''):
+def sizes_of(weights, prefix=''):
     """Those of a model's settings that the shapes of its weights tell."""
     start = f'{prefix}encoder.blks.'
     blocks = {name[len(start) :].split('.')[0] for name in weights if name.startswith(start)}
@@ -32,7 +32,7 @@ def _sizes_of(weights, prefix=''):
     }
 
 
-def _read_params(content):
+def read_params(content):
     """The named arrays in the bytes of a `.params` file, as `save_parameters` writes it.
 
     subtle: MXNet's own reader believes every count in the file, and a torn one makes it ask for terabytes.

@@ -177,7 +177,9 @@ def test_the_pictures_show_the_numbers_of_the_report():
     report = Report.from_probabilities(true, probabilities)
     picture = plot_reliability(probabilities.max(axis=1), true == report.predicted, bins=15)
     assert picture.alt.endswith(f'accuracy {report.accuracy:.3f}, ECE {report.ece:.3f}.')
-    assert f'{round(report.accuracy * report.n)} of 200 right' in plot_confusion(report.confusion, LABELS).alt
+    assert (
+        f'{round(report.accuracy * report.n)} of 200 correct' in plot_confusion(report.confusion, LABELS).alt
+    )
 
 
 # ----------------------------------------------------------------------------------------- a network

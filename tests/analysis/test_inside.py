@@ -147,7 +147,7 @@ def test_a_sentence_without_words_is_named(function):
 
 
 def test_an_unknown_label_is_refused():
-    with pytest.raises(SettingsError, match='no such label'):
+    with pytest.raises(SettingsError, match='unknown label'):
         saliency(NET, VOCAB, PREMISE, HYPOTHESIS, label='maybe')
 
 

@@ -338,7 +338,7 @@ MISTAKES = {
     'three sentences': (with_model('predict', 'a', 'b', 'c'), ['two sentences']),
     'sentences and a file': (with_model('predict', 'a', 'b', '--file', 'x'), ['--file']),
     'no sentence': (with_model('predict'), ['nothing to predict']),
-    'vocabulary without special words': (model_without_special_words, ['special words', '<mask>']),
+    'vocabulary without special words': (model_without_special_words, ['special tokens', '<mask>']),
     'batch larger than the data': (
         job('finetune', '--bert', 'none', '--limit', 8, '--batch-size', 16),
         ['batch is larger', '16', '8'],

@@ -1,8 +1,8 @@
-"""Whole corpora against the chapter's algorithm, row by row; workers that work, die and stay away; caches."""
+"""Whole corpora against the chapter's algorithm, row by row; workers that work, die and stay away."""
 
 import contextlib
+import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,10 +14,10 @@ import numpy as onp
 import psutil
 import pytest
 
-from bertnli import datasets
 from bertnli.corpora.files import download_extract
 from bertnli.datasets import SNLIBERTDataset, WikiTextDataset
 from bertnli.errors import DataError, RuntimeMismatch, SettingsError
+from bertnli.fast import encoding
 from bertnli.runtime import d2l, gluon, mx
 from bertnli.runtime import np as mxnp
 from bertnli.text import read_snli, read_wiki
@@ -99,6 +99,55 @@ def test_an_item_has_the_chapters_shapes_and_types():
         SNLIBERTDataset(PAIRS, 12, VOCAB)[21]
 
 
+def as_lists(example):
+    return [as_lists(part) if isinstance(part, tuple) else part.tolist() for part in example]
+
+
+@pytest.mark.parametrize('dataset', [SNLIBERTDataset(PAIRS, 12, VOCAB), WikiTextDataset(TEXT, 32)])
+def test_a_slice_holds_its_items(dataset):
+    def stacked(items):
+        return [stacked(part) if isinstance(part[0], list) and kind else list(part) for part in zip(*items)]
+
+    kind = isinstance(dataset, SNLIBERTDataset)
+    several = dataset[2:8:2]
+    items = [as_lists(dataset[row]) for row in (2, 4, 6)]
+    flat = [[*item[0], item[1]] if kind else item for item in items]
+    found = [*several[0], several[1]] if kind else several
+    for column, expected in zip(found, zip(*flat)):
+        assert isinstance(column, mxnp.ndarray)
+        assert column.tolist() == list(expected)
+    assert as_lists(dataset[-1]) == as_lists(dataset[len(dataset) - 1])
+
+
+@pytest.mark.parametrize('dataset', [SNLIBERTDataset(PAIRS, 12, VOCAB), WikiTextDataset(TEXT, 32)])
+def test_an_item_is_the_same_in_another_process(dataset):
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def answer():
+        example = dataset[3]
+        theirs.send(([type(part).__name__ for part in example], as_lists(example)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # Python 3.12 warns of any fork
+        process = multiprocessing.get_context('fork').Process(target=answer)
+        process.start()
+    assert ours.poll(60)
+    example = dataset[3]
+    assert ours.recv() == ([type(part).__name__ for part in example], as_lists(example))
+    process.join()
+
+
+def test_lists_of_words_are_sentences_too():
+    split = [[sentence.split() for sentence in column] for column in PAIRS[:2]]
+    ours = SNLIBERTDataset([*split, PAIRS[2]], 12, VOCAB)
+    assert all((a == b).all() for a, b in zip(ours.table, SNLIBERTDataset(PAIRS, 12, VOCAB).table))
+    words = [[sentence.split() for sentence in paragraph] for paragraph in TEXT]
+    for vocab in (None, VOCAB):
+        ours, theirs = WikiTextDataset(words, 32, vocab=vocab), WikiTextDataset(TEXT, 32, vocab=vocab)
+        assert all((a == b).all() for a, b in zip(ours.table, theirs.table))
+        assert ours.vocab.idx_to_token == theirs.vocab.idx_to_token
+
+
 @contextlib.contextmanager
 def data_loader(*args, **options):
     """Gluon's `DataLoader`, whose workers end by themselves.
@@ -174,10 +223,13 @@ def test_words_take_two_bytes_and_no_padding_is_kept():
 @pytest.mark.parametrize(
     ('data', 'reason'),
     [
-        ([[], [], []], 'at least one'),
-        ([['a'], ['b', 'c'], [0]], 'as many premises'),
+        ([[], [], []], 'columns are empty'),
+        ([['a'], ['b', 'c'], [0]], 'of different lengths'),
         ([['a'], ['b'], [3]], 'pair 0'),
         ([['a', 'a'], ['b', 'b'], [0, 'neutral']], 'pair 1'),
+        (7, 'not three columns'),
+        (d2l.SNLIDataset(PAIRS, 5), 'd2l.mxnet.SNLIDataset'),
+        (d2l.SNLIDataset([column[:3] for column in PAIRS], 5), 'invalid label'),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(data, reason):
@@ -189,20 +241,52 @@ def test_bad_lengths_and_vocabularies_are_refused():
     with pytest.raises(SettingsError, match='max_len'):
         SNLIBERTDataset(PAIRS, 4, VOCAB)
     for vocab in (None, Vocab(['a'])):
-        with pytest.raises(DataError, match='special words'):
+        with pytest.raises(DataError, match='special tokens'):
             SNLIBERTDataset(PAIRS, 16, vocab)
 
 
 # --- worker processes -----------------------------------------------------------------------------
 
 
-def workers():
-    """Our spawned processes (multiprocessing's own helper, one a program, is none)."""
-    return [p for p in psutil.Process().children() if 'spawn_main' in ' '.join(p.cmdline())]
+def workers(parent=None):
+    """Our worker processes (joblib's own helper, one a program, is none)."""
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if 'popen_loky' in ' '.join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def many(copies):
     return [column * copies for column in PAIRS]
+
+
+# Some seconds of work for two processes, in chunks that come back one by one.
+LONG = [['a ' * 5000] * 8000, ['b'] * 8000, [0] * 8000]
+
+
+@contextlib.contextmanager
+def on_each_worker(action, seconds=0.0):
+    """Do something to every worker, once it has computed for so many seconds (starting takes half of one)."""
+
+    def watch():
+        done = set()
+        while not stop.wait(0.01):
+            for worker in workers():
+                with contextlib.suppress(psutil.Error):
+                    if worker not in done and sum(worker.cpu_times()[:2]) >= seconds:
+                        action(worker)
+                        done.add(worker)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_workers_give_what_one_process_gives_and_all_end():
@@ -212,90 +296,57 @@ def test_workers_give_what_one_process_gives_and_all_end():
     assert not workers()
 
 
-class Deadly(dict):
-    """A vocabulary that ends the process which receives it."""
+class Evaluated(dict):
+    """Words and numbers; a process which receives them evaluates an expression instead."""
+
+    def __init__(self, expression):
+        super().__init__(VOCAB.token_to_idx)
+        self.expression = expression
 
     def __reduce__(self):
-        return os._exit, (1,)
+        return eval, (self.expression,)
 
 
-def test_a_worker_that_cannot_start_is_an_error():
+def vocab_that(expression):
+    """A vocabulary with which each worker evaluates this before its first word."""
     vocab = Vocab.from_list(VOCAB.idx_to_token)
-    vocab.token_to_idx = Deadly(vocab.token_to_idx)
+    vocab.token_to_idx = Evaluated(expression)
+    return vocab
+
+
+def test_a_worker_that_dies_at_once_is_an_error():
+    vocab = vocab_that('__import__("os")._exit(1)')
     with pytest.raises(RuntimeMismatch, match='worker process died') as caught:
         SNLIBERTDataset(PAIRS, 16, vocab, num_workers=2)
     assert 'num_workers=0' in caught.value.remedy
 
 
-def test_a_worker_killed_at_work_is_an_error_and_no_process_stays():
-    chunks = [PAIRS[0]] * 10_000
-    parts = datasets._in_workers(chunks, VOCAB.token_to_idx, VOCAB.unk, 2)
-    next(parts)
-    workers()[0].send_signal(signal.SIGKILL)
-    with pytest.raises(RuntimeMismatch, match='worker process died'):
-        list(parts)
+# At once it dies while it starts, later at work.
+@pytest.mark.parametrize('seconds', [0, 1])
+def test_a_worker_that_is_killed_is_an_error_and_no_process_stays(seconds):
+    died = pytest.raises(RuntimeMismatch, match='worker process died')
+    with on_each_worker(psutil.Process.kill, seconds), died:
+        SNLIBERTDataset(LONG, 16, VOCAB, num_workers=2)
     assert not workers()
 
 
-def test_a_worker_killed_while_it_starts_is_an_error_and_no_process_stays():
-    def kill_first_worker():
-        while not found and not stop.is_set():
-            found.extend(workers())
-        for worker in found:
-            worker.send_signal(signal.SIGKILL)
-
-    found, stop = [], threading.Event()
-    killer = threading.Thread(target=kill_first_worker)
-    killer.start()
-    try:
-        with pytest.raises(RuntimeMismatch, match='worker process died'):
-            SNLIBERTDataset(many(1000), 16, VOCAB, num_workers=2)
-    finally:
-        stop.set()
-        killer.join()
-    assert not workers()
-
-
-@pytest.mark.parametrize('words', [6, 500_000])  # the longer ones do not fit into a pipe
-def test_a_worker_that_hangs_is_an_error_in_time_and_no_process_stays(monkeypatch, words):
-    monkeypatch.setattr(datasets, '_PATIENCE', 4)
-    parts = datasets._in_workers([['a ' * words]] * 1000, VOCAB.token_to_idx, VOCAB.unk, 2)
-    next(parts)
-    workers()[0].send_signal(signal.SIGSTOP)
+@pytest.mark.parametrize('copies', [1, 40_000])  # the longer ones do not fit into a pipe
+def test_a_worker_that_hangs_is_an_error_in_time_and_no_process_stays(monkeypatch, copies):
+    monkeypatch.setattr(encoding, '_TIMEOUT', 4)
+    vocab = vocab_that('__import__("os").kill(__import__("os").getpid(), 19)')  # SIGSTOP
     began = time.monotonic()
     with pytest.raises(RuntimeMismatch, match='no answer for 4 seconds'):
-        list(parts)
+        SNLIBERTDataset(many(copies), 16, vocab, num_workers=2)
     assert time.monotonic() - began < 30
     assert not workers()
 
 
-def test_the_time_in_which_nobody_asks_is_no_time_of_waiting(monkeypatch):
-    monkeypatch.setattr(datasets, '_PATIENCE', 4)
-    parts = datasets._in_workers([['a']] * 20, VOCAB.token_to_idx, VOCAB.unk, 1)
-    next(parts)
-    time.sleep(6)
-    assert len(list(parts)) == 19
-
-
 def test_a_worker_without_memory_is_an_error_and_no_process_stays():
-    parts = datasets._in_workers([['a ' * 3_000_000]] * 3, VOCAB.token_to_idx, VOCAB.unk, 1)
-    found, stop = [], threading.Event()
-
-    def starve():
-        while not found and not stop.is_set():
-            found.extend(workers())
-        for worker in found:
-            room = psutil.Process(worker.pid).memory_info().vms + 2**20
-            resource.prlimit(worker.pid, resource.RLIMIT_AS, (room, room))
-
-    thread = threading.Thread(target=starve)
-    thread.start()
-    try:
-        with pytest.raises(RuntimeMismatch, match='memory'):
-            list(parts)
-    finally:
-        stop.set()
-        thread.join()
+    here = 'int(open("/proc/self/statm").read().split()[0]) * 4096 + 2**20'
+    limit = f'(lambda r, n: r.setrlimit(r.RLIMIT_AS, (n, n)))(__import__("resource"), {here})'
+    with pytest.raises(RuntimeMismatch, match='worker process died') as caught:
+        SNLIBERTDataset(LONG, 16, vocab_that(f'{limit} or {{}}'), num_workers=2)
+    assert 'MemoryError' in caught.value.found
     assert not workers()
 
 
@@ -321,31 +372,51 @@ def test_whatever_the_start_method_of_the_program_nothing_is_left_behind(tmp_pat
     assert 'leaked' not in done.stderr
 
 
-def test_a_file_that_changes_before_it_is_encoded_leaves_no_wrong_cache(cache, write_snli, monkeypatch):
-    folder = write_snli([('neutral', 'a', 'b')])
-    real = datasets.read_snli
+def test_ctrl_c_ends_the_workers_and_is_the_only_error(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'from bertnli.datasets import SNLIBERTDataset\n'
+        'from bertnli.tokens import RESERVED, Vocab\n'
+        'import psutil, sys\n'
+        'vocab = Vocab(["a"], reserved_tokens=RESERVED)\n'
+        'print("begun", flush=True)\n'
+        'n = 20_000\n'
+        'try:\n'
+        '    SNLIBERTDataset([["a " * 5000] * n, ["a"] * n, [0] * n], 8, vocab, num_workers=2)\n'
+        'except KeyboardInterrupt:\n'
+        '    left = [p for p in psutil.Process().children() if "tracker" not in " ".join(p.cmdline())]\n'
+        '    print("interrupted", left)\n'
+    )
+    # A group of its own, as in a terminal: Ctrl-C goes to the workers, too.
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == 'begun\n'
+    while not any(sum(worker.cpu_times()[:2]) > 1.5 for worker in workers(process.pid)):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ('interrupted []\n', '')
+    assert process.returncode == 0
 
-    def read_another(*args, **kwargs):
-        write_snli([('neutral', 'c', 'd')])
-        return real(*args, **kwargs)
 
-    monkeypatch.setattr(datasets, 'read_snli', read_another)
-    with pytest.raises(DataError, match='changed while'):
-        SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
-    assert not list(cache.rglob('*.npz'))
-
-
-def test_skipped_rows_are_told_again_when_they_come_from_the_cache(cache, write_snli):
+def test_skipped_rows_are_told_and_kept(write_snli):
     folder = write_snli([('neutral', 'a', 'b')] * 200 + [('natural', 'a', 'b')])
-    for _ in range(2):
-        with pytest.warns(UserWarning, match='1 unknown label'):
-            SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
+    with pytest.warns(UserWarning, match='1 unknown label'):
+        dataset = SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
+    assert dataset.skipped == {'unknown label': (1, [202])}
 
 
-def test_an_error_in_a_worker_is_raised_here():
-    data = [['a', None], ['b', 'c'], [0, 1]]
-    with pytest.raises(AttributeError, match='lower'):
-        list(datasets._in_workers([data[0]], {}, 0, 1))
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('wrong', [None, 7, ['a', 1]])
+def test_an_error_in_a_worker_is_raised_here(num_workers, wrong):
+    data = [['a', wrong], ['b', 'c'], [0, 1]]
+    with pytest.raises(DataError, match='not a sentence') as caught:
+        SNLIBERTDataset(data, 16, VOCAB, num_workers=num_workers)
+    assert caught.value.found == wrong
     assert not workers()
 
 
@@ -362,10 +433,13 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
     assert (done.returncode, done.stdout) == (0, 'once\nread 5000 examples\n'), done.stderr
 
 
-def test_workers_load_no_mxnet():
-    code = 'import sys, bertnli.examples; print("mxnet" in sys.modules or "d2l" in sys.modules)'
-    assert datasets.serve_chunks.__module__ == 'bertnli.examples'
-    assert subprocess.check_output([sys.executable, '-c', code], text=True) == 'False\n'
+def test_workers_load_no_mxnet(tmp_path):
+    loaded = tmp_path / 'loaded'
+    vocab = vocab_that(f'open({str(loaded)!r}, "w").write(" ".join(__import__("sys").modules)) and {{}}')
+    SNLIBERTDataset(PAIRS, 16, vocab, num_workers=2)
+    modules = loaded.read_text().split()
+    assert 'bertnli.fast.encoding' in modules
+    assert not {'mxnet', 'd2l'} & set(modules)
 
 
 # --- pretraining ----------------------------------------------------------------------------------
@@ -456,119 +530,31 @@ def test_text_without_pairs_is_refused(text, reason):
 
 
 def test_the_sample_is_enough_for_pretraining():
-    dataset = WikiTextDataset.from_folder(download_extract('wikitext-2', data_dir='sample'), 128, cache=False)
+    dataset = WikiTextDataset.from_folder(download_extract('wikitext-2', data_dir='sample'), 128)
     assert len(dataset) >= 256
     assert abs(dataset.is_next.mean() - 0.5) < 0.05
 
 
-# --- the cache ------------------------------------------------------------------------------------
+def test_errors_of_the_reader_reach_the_caller(tmp_path):
+    with pytest.raises(DataError, match='cannot be read'):
+        SNLIBERTDataset.from_folder(tmp_path, 'train', 16, VOCAB)
+    with pytest.raises(DataError, match='cannot be read'):
+        WikiTextDataset.from_folder(tmp_path, 16)
 
 
-def cached_files(cache):
-    return sorted((cache / 'encoded').glob('*'))
-
-
-@pytest.fixture
-def no_building(monkeypatch):
-    """A function after whose call nothing can be read or encoded any more."""
-
-    def forbid():
-        for name in ('_encode', '_index_text', 'read_snli', 'read_wiki'):
-            monkeypatch.setattr(datasets, name, None)
-
-    return forbid
-
-
-def test_the_bare_classes_keep_nothing_on_disk(cache):
-    SNLIBERTDataset(PAIRS, 16, VOCAB)
-    WikiTextDataset(TEXT, 16)
-    assert not cached_files(cache)
-
-
-def test_a_second_start_reads_no_text_and_gives_the_same(cache, write_snli, no_building, tmp_path):
+def test_from_folder_reads_what_the_readers_read(write_snli, tmp_path, capsys):
     folder = write_snli([('neutral', 'a dog', 'it runs'), ('-', 'x', 'y'), ('entailment', 'a', 'b')])
+    pairs = SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)
+    assert capsys.readouterr().out == ''
+    same = SNLIBERTDataset(read_snli(folder, True), 16, VOCAB)
+    assert all((a == b).all() for a, b in zip(pairs.table, same.table))
+    assert pairs.label_ids.tolist() == [2, 0]
+    assert pairs.skipped == same.skipped == {'no gold label': (1, [3])}
     (tmp_path / 'wiki.train.tokens').write_text('\n'.join(' . '.join(p) + ' . ' for p in TEXT))
-
-    def load():
-        pairs = SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)
-        return pairs, WikiTextDataset.from_folder(tmp_path, 32, min_freq=3)
-
-    first_pairs, first_wiki = load()
-    no_building()
-    pairs, wiki = load()
-    assert all((a == b).all() for a, b in zip(pairs.table, first_pairs.table))
-    assert pairs.label_ids.tolist() == first_pairs.label_ids.tolist() == [2, 0]
-    assert pairs.skipped == first_pairs.skipped == {'no gold label': (1, [3])}
-    assert wiki.vocab.idx_to_token == first_wiki.vocab.idx_to_token
-    assert wiki.vocab.token_freqs == first_wiki.vocab.token_freqs
-    assert all((a == b).all() for a, b in zip(wiki.table, first_wiki.table))
-    # Other lengths and strategies need no other encoding.
-    assert SNLIBERTDataset.from_folder(folder, 'train', 6, VOCAB, strategy='ratio').lengths.max() == 6
-
-
-def test_the_classes_own_cache_follows_content_vocabulary_and_settings(cache, no_building):
-    SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
-    SNLIBERTDataset([PAIRS[0], PAIRS[0], PAIRS[2]], 16, VOCAB, cache=True)
-    SNLIBERTDataset([PAIRS[0], PAIRS[1], PAIRS[2][::-1]], 16, VOCAB, cache=True)
-    SNLIBERTDataset(PAIRS, 16, Vocab(['a'], reserved_tokens=RESERVED), cache=True)
-    WikiTextDataset(TEXT, 16, cache=True)
-    WikiTextDataset(TEXT[1:], 16, cache=True)
-    WikiTextDataset(TEXT, 16, min_freq=2, cache=True)
-    WikiTextDataset(TEXT, 16, vocab=VOCAB, cache=True)
-    assert len(cached_files(cache)) == 8
-    no_building()
-    assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
-    assert WikiTextDataset(TEXT, 16, min_freq=2, cache=True)
-
-
-def test_a_changed_file_is_read_again(cache, write_snli):
-    folder = write_snli([('neutral', 'a dog', 'it runs')])
-    SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)
-    write_snli([('neutral', 'a dog', 'it runs'), ('neutral', 'a man', 'it runs')])
-    assert len(SNLIBERTDataset.from_folder(folder, 'train', 16, VOCAB)) == 2
-
-
-def test_a_torn_or_altered_cache_is_built_anew(cache):
-    expected = SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).all_token_ids.tolist()
-    (path,) = cached_files(cache)
-    whole = path.read_bytes()
-    damaged = [b'', whole[: len(whole) // 2], whole[:-1]]
-    for place in range(0, len(whole), 97):
-        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    for data in damaged:
-        path.write_bytes(data)
-        assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).all_token_ids.tolist() == expected
-        assert len(cached_files(cache)) == 1  # nothing lies aside
-
-
-def test_a_forged_cache_with_another_meaning_is_built_anew(cache):
-    SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)
-    (path,) = cached_files(cache)
-    with onp.load(path) as file:
-        arrays = dict(file)
-    arrays['labels'] = arrays['labels'][::-1]
-    onp.savez(path, **arrays)
-    assert SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True).label_ids.tolist() == PAIRS[2]
-
-
-def test_without_a_writable_cache_the_work_goes_on_with_a_warning(tmp_path, monkeypatch):
-    (tmp_path / 'file').write_text('x')
-    monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path / 'file' / 'cache'))
-    with pytest.warns(UserWarning, match='not kept'):
-        assert len(SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)) == 21
-    monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path))
-    (tmp_path / 'encoded').write_text('in the way')
-    with pytest.warns(UserWarning, match='not kept'):
-        assert len(SNLIBERTDataset(PAIRS, 16, VOCAB, cache=True)) == 21
-
-
-def test_errors_of_the_reader_are_not_swallowed_by_the_cache(cache, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        with pytest.raises(DataError, match='cannot be read'):
-            SNLIBERTDataset.from_folder(tmp_path, 'train', 16, VOCAB)
-        with pytest.raises(DataError, match='cannot be read'):
-            WikiTextDataset.from_folder(tmp_path, 16)
+    wiki = WikiTextDataset.from_folder(tmp_path, 32, min_freq=3)
+    same = WikiTextDataset(read_wiki(tmp_path), 32, min_freq=3)
+    assert wiki.vocab.idx_to_token == same.vocab.idx_to_token
+    assert wiki.vocab.token_freqs == same.vocab.token_freqs
 
 
 def test_real_wikitext_has_the_chapters_vocabulary_and_pairs(real_data):

@@ -121,7 +121,7 @@ def test_five_places_keep_a_word_of_each():
 
 
 def test_encoding_needs_special_words():
-    with pytest.raises(DataError, match='special words'):
+    with pytest.raises(DataError, match='special tokens'):
         encode_pair(['a'], ['b'], Vocab(['a', 'b']), 8)
 
 
@@ -256,7 +256,7 @@ def test_the_shortest_input_has_one_masked_word_and_an_empty_one_none():
 
 
 def test_no_ordinary_word_to_draw_is_an_error():
-    with pytest.raises(SettingsError, match='special words only'):
+    with pytest.raises(SettingsError, match='special tokens only'):
         ordinary_ids(Vocab(reserved_tokens=RESERVED))
 
 

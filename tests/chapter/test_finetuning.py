@@ -439,7 +439,7 @@ def test_an_aligned_head_finds_the_same_word_in_the_other_sentence():
 
 def test_what_cannot_be_aligned_is_refused_with_a_remedy():
     net = small_net()
-    with pytest.raises(SettingsError, match='only a BERT') as caught:
+    with pytest.raises(SettingsError, match='not a BERT') as caught:
         begin_with_alignment(net)
     assert 'net.bert' in caught.value.remedy
     table = net.bert.encoder.segment_embedding.weight

@@ -24,8 +24,8 @@ from small_models import (
     weights_of,
 )
 
-from bertnli import BERTClassifier, BERTEncoder, BERTModel, SettingsError
-from bertnli.model import CLS
+from bertnli import BERTClassifier, BERTEncoder, BERTModel, MaskLM, NextSentencePred, SettingsError
+from bertnli.fast.blocks import CLS
 from bertnli.runtime import autograd, d2l, init, mx, np, npx
 
 # vocab_size, num_hiddens, ffn_num_hiddens, num_heads, blocks, max_len; then B, T, P
@@ -232,10 +232,44 @@ def test_blocks_may_be_called_layers_as_in_the_seed_or_blks_as_in_newer_editions
         assert net.encoder.pos_embedding.shape == (1, 1000, C)
 
 
+@pytest.mark.parametrize('blocks', [{'num_layers': 3}, {'num_blks': 3}])
+def test_the_encoder_knows_both_names_of_its_blocks(blocks):
+    encoder = BERTEncoder(V, C, F, H, dropout=0, **blocks)
+    assert len(encoder.blks) == 3
+    for both in ({}, {'num_layers': 2, 'num_blks': 2}):
+        with pytest.raises(SettingsError, match='num_blks'):
+            BERTEncoder(V, C, F, H, dropout=0, **both)
+
+
 @pytest.mark.parametrize('blocks', [{}, {'num_layers': 2, 'num_blks': 3}, {'num_layers': 0}])
 def test_no_number_of_blocks_or_two_different_ones_are_refused(blocks):
     with pytest.raises(SettingsError, match='num_layers'):
         BERTModel(V, C, F, H, dropout=0, **blocks)
+
+
+def test_the_cells_on_the_heads_run_with_the_chapters_arguments():
+    encoded_X = np.ones((2, 8, C))
+    mlm, nsp = MaskLM(V, C), NextSentencePred()
+    mlm.initialize()
+    nsp.initialize()
+    assert mlm(encoded_X, np.array([[1, 5, 2], [6, 1, 5]])).shape == (2, 3, V)
+    assert nsp(encoded_X[:, 0]).shape == (2, 2)
+
+
+def test_the_parts_of_the_classifier_have_the_names_of_both_editions():
+    for cls in (BERTModel, d2l.BERTModel):
+        bert = cls(V, C, F, H, LAYERS, 0, MAX_LEN)
+        net = BERTClassifier(bert)
+        bert.initialize()
+        net.output.initialize()  # the cell of edition 1.0.3
+        assert net(pairs(4)).shape == (4, 3)
+        assert (net.encoder, net.hidden, net.output) == (bert.encoder, bert.hidden, net.classifier)
+
+
+def test_what_is_not_a_bert_gets_no_classifier():
+    with pytest.raises(SettingsError, match='not a BERT') as caught:
+        BERTClassifier(small_bert().encoder)
+    assert caught.value.found == 'bertnli.model.BERTEncoder'
 
 
 def test_heads_that_do_not_divide_the_units_are_refused():

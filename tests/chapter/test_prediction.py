@@ -24,7 +24,7 @@ from bertnli import (
     predict_snli,
 )
 from bertnli.devices import cpu_devices
-from bertnli.runtime import d2l, np
+from bertnli.runtime import d2l, nn, np
 
 WORDS = ['a', 'the', 'man', 'dog', "'s", 'do', "n't", 'run', 'sleeps', 'in', 'park', '.', ',', 'two']
 VOCAB = Vocab(WORDS, reserved_tokens=RESERVED)
@@ -113,12 +113,12 @@ def test_a_sentence_without_words_is_named(sentences):
 
 @pytest.mark.parametrize('sentence', [None, 7, [1, 2], {'a': 1}, b'a dog'])
 def test_something_else_than_a_sentence_is_refused(sentence):
-    with pytest.raises(DataError, match='no sentence'):
+    with pytest.raises(DataError, match='not a sentence'):
         predict_snli(NET, VOCAB, 'a dog', sentence)
 
 
 def test_a_vocabulary_without_special_words_is_refused():
-    with pytest.raises(DataError, match='special words'):
+    with pytest.raises(DataError, match='special tokens'):
         predict_snli(NET, Vocab(WORDS), 'a dog', 'a man')
 
 
@@ -131,6 +131,39 @@ def test_room_for_fewer_than_two_words_is_refused(max_len):
 def test_a_pair_longer_than_the_position_table_is_told():
     with pytest.raises(SettingsError, match='position table'):
         predict_snli(NET, VOCAB, ['dog'] * 100, 'a man')
+
+
+class Attention(nn.Block):
+    """The shape of the chapter on attention's network: two arrays of words, (1, T) each, to three scores."""
+
+    def __init__(self, vocab_size):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, 5)
+        self.aggregate = nn.Dense(3, in_units=10)
+
+    def forward(self, X):
+        premises, hypotheses = X
+        return self.aggregate(
+            np.concatenate([self.embedding(x).sum(axis=1) for x in (premises, hypotheses)], 1)
+        )
+
+
+def test_the_network_of_the_chapter_on_attention_answers_as_by_d2l():
+    vocab = d2l.Vocab([[*WORDS, 'Dog']], reserved_tokens=['<pad>'])
+    net = random_weights(Attention(len(vocab)))
+    labels = set()
+    for premise, hypothesis in itertools.permutations(
+        (['a', 'dog'], ['the', 'Dog', 'sleeps'], ['zyx'], ['.']), 2
+    ):
+        found = predict_snli(net, vocab, premise, hypothesis)
+        assert found.label == d2l.predict_snli(net, vocab, premise, hypothesis)
+        assert sum(found.probabilities) == pytest.approx(1, abs=1e-6)
+        labels.add(found.label)
+    assert len(labels) > 1
+    raw = predict_snli(net, vocab, "The man's.", 'two')
+    assert raw == predict_snli(net, vocab, ['the', 'man', "'s", '.'], ['two'])
+    with pytest.raises(DataError, match='no words'):
+        predict_snli(net, vocab, ['a'], [])
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -238,7 +271,7 @@ def test_a_sentence_without_a_gap_is_told():
 
 
 def test_a_fine_tuned_network_guesses_no_words():
-    with pytest.raises(SettingsError, match='cannot guess words'):
+    with pytest.raises(SettingsError, match='cannot fill gaps'):
         fill_mask(NET, VOCAB, 'a <mask>')
 
 

@@ -13,9 +13,10 @@ from bertnli.datasets import WikiTextDataset
 from bertnli.errors import SettingsError
 from bertnli.headstart import counting
 from bertnli.headstart import counting as vectors
+from bertnli.headstart.alignment import begin_with_alignment
 from bertnli.headstart.counting import begin_with_vectors, word_vectors
-from bertnli.model import BERTModel
-from bertnli.runtime import d2l, mx
+from bertnli.model import BERTClassifier, BERTModel
+from bertnli.runtime import d2l, mx, nn
 
 SENTENCES = st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=9), min_size=1, max_size=9)
 
@@ -149,3 +150,51 @@ def test_a_network_begins_with_them_and_keeps_what_the_text_does_not_know():
     # The scores of a network that knows nothing else are the words' frequencies.
     guess = np.exp(output.bias.data().asnumpy())
     np.testing.assert_allclose(guess, (np.array([0, 0, 0, 0, 0, 2, 2, 1, 1]) + 0.5) / 6, rtol=1e-5)
+
+
+def test_bert_of_d2l_begins_with_the_same_vectors():
+    found = []
+    for cls in (BERTModel, d2l.BERTModel):
+        net = cls(9, 8, 8, 2, 1, 0.0, 16)
+        net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])  # d2l's heads have no size yet
+        begin_with_vectors(net, [5, 6, 7, 8, 5, 6], [0, 2, 4])
+        output = net.mlm.mlp[2]
+        parameters = net.encoder.token_embedding.weight, output.weight, output.bias, net.encoder.pos_embedding
+        for parameter in parameters:
+            one, other = (data.asnumpy() for data in parameter.list_data())
+            np.testing.assert_array_equal(one, other)
+        found.append([p.list_data()[0].asnumpy()[-4:] for p in parameters])
+    for ours, theirs in zip(*found):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bert_of_d2l_is_aligned_like_ours():
+    found = []
+    for cls in (BERTModel, d2l.BERTModel):
+        net = cls(9, 8, 8, 2, 1, 0.0, 16)
+        net.initialize()
+        rng = np.random.default_rng(0)
+        encoder = net.encoder
+        for table in (
+            encoder.token_embedding.weight,
+            encoder.segment_embedding.weight,
+            encoder.pos_embedding,
+        ):
+            table.set_data(mx.np.array(rng.normal(size=table.shape)))
+        begin_with_alignment(net)
+        tokens = mx.np.array([[5, 6, 7]], dtype='int32')
+        encoder(tokens, tokens * 0, None)
+        attention = encoder.blks[0].attention
+        found.append([layer.weight.data().asnumpy() for layer in (attention.W_q, attention.W_k)])
+    for ours, theirs in zip(*found):
+        assert ours.any()
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize('begin', [lambda net: begin_with_vectors(net, [1, 2], [0]), begin_with_alignment])
+def test_what_is_not_a_bert_is_named_in_full(begin):
+    with pytest.raises(SettingsError, match='not a BERT') as caught:
+        begin(BERTClassifier(BERTModel(9, 8, 8, 2, 1, 0.0)))
+    assert caught.value.found == 'bertnli.model.BERTClassifier'
+    with pytest.raises(SettingsError, match=r'nn\.basic_layers\.Dense'):
+        begin(nn.Dense(3))

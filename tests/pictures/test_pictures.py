@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import inspect
 import io
 import math
 import subprocess
@@ -260,7 +261,7 @@ def test_a_real_kernel_shows_one_display_in_place_and_a_picture_as_last_expressi
     assert live[0].metadata['image/png']['alt'].endswith('(train) 6.')
     for outputs, ratio in zip(last, (2, 3)):
         assert [output.output_type for output in outputs] == ['execute_result']
-        assert outputs[0].metadata['image/png']['alt'] == f'Speed against 1: training {ratio} times.'
+        assert outputs[0].metadata['image/png']['alt'] == f'Speed ratios: training {ratio}.'
         assert base64.b64decode(outputs[0].data['image/png']).startswith(b'\x89PNG')
 
 
@@ -377,7 +378,7 @@ def test_words_speak_for_and_against_by_line_weight_and_number_not_by_colour_alo
 
 
 def test_nothing_salient_is_said_and_drawn():
-    assert show_saliency(['a', 'b'], [0, 0]).alt == 'Saliency of 2 words: nothing counts.'
+    assert show_saliency(['a', 'b'], [0, 0]).alt == 'Saliency of 2 words: all are 0.'
 
 
 def test_an_attention_page_numbers_what_counts_and_titles_the_rest():
@@ -419,6 +420,7 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_confusion([[1, 2, 3]], ['yes']),
         lambda: plot_confusion([[1, 2], [3]], ['yes', 'no']),
         lambda: plot_confusion([[1, -1], [0, 1]], ['yes', 'no']),
+        lambda: plot_confusion([[1, math.nan], [0, 1]], ['yes', 'no']),
         lambda: plot_lengths({}),
         lambda: plot_lengths([1, 2]),
         lambda: plot_lengths({'pair': []}),
@@ -432,6 +434,8 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_attention(ATTENTION, WORDS, head=3),
         lambda: plot_attention(ATTENTION, WORDS, rows=['one']),
         lambda: plot_attention([], []),
+        lambda: plot_attention([ATTENTION], WORDS),
+        lambda: plot_attention([[1.0], [1.0]], ['a']),
         lambda: plot_points([[0, 0]], [3], LABELS),
         lambda: plot_points([[0, 0, 0]], [1], LABELS),
         lambda: plot_points([[0, math.nan]], [1], LABELS),
@@ -453,6 +457,20 @@ def test_what_cannot_be_drawn_is_a_settings_error(wrong):
         wrong()
 
 
+def test_an_error_says_what_numbers_were_found_and_which_are_allowed():
+    with pytest.raises(SettingsError) as error:
+        plot_confusion([[1, -1], [0, 1]], ['yes', 'no'])
+    assert error.value.found == 'shape (2, 2), from -1 to 1'
+    assert error.value.allowed == 'numbers (not below 0) of shape (2, 2)'
+
+
+@pytest.mark.parametrize('largest', [1.1, 3, 60, 5000])
+def test_every_axis_of_ratios_has_some_ticks_but_not_too_many(largest):
+    axes = plot_ratios([('a', largest)]).axes[0]
+    low, high = axes.get_xlim()
+    assert 2 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 9
+
+
 def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     path, picture = tmp_path / 'new' / 'ratios.png', PICTURES['ratios']()
     save(picture, path)
@@ -462,7 +480,7 @@ def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError('the disk is full')
 
-    monkeypatch.setattr(pictures.os, 'replace', fail)
+    monkeypatch.setattr('os.replace', fail)
     with pytest.raises(OSError, match='full'):
         save(PICTURES['confusion'](), path)
     assert path.read_bytes() == before
@@ -481,7 +499,7 @@ def test_a_forecast_is_hollow_and_dotted_so_that_nobody_takes_it_for_a_measureme
     assert measured.get_xydata().tolist() == [[10, 0.4], [20, 0.5]]
     assert guessed.get_xydata().tolist() == [[20, 0.5], [80, 0.7]]
     assert (guessed.get_markerfacecolor(), guessed.get_linestyle()) == ('white', ':')
-    with pytest.raises(SettingsError, match='not above 0'):
+    with pytest.raises(SettingsError, match='above 0'):
         plot_sizes([(0, 0.5)])
 
 
@@ -491,7 +509,16 @@ def test_speedups_stand_beside_the_line_of_all_workers():
     assert fast.get_xydata().tolist() == [[2, 1.9], [8, 7]]
     assert (fast.get_markerfacecolor(), fast.get_linestyle() != slow.get_linestyle()) == ('white', True)
     assert all_workers.get_xydata().tolist() == [[1, 1], [8, 8]]
-    with pytest.raises(SettingsError, match='not above 0'):
+    with pytest.raises(SettingsError, match='above 0'):
         plot_speedups({'one': {'fast': [(2, 0)]}})
     with pytest.raises(SettingsError, match='nothing to draw'):
         plot_speedups({})
+
+
+@pytest.mark.parametrize('thing', [LiveCurves, plot_attention, pictures.element])
+def test_source_is_shown_as_it_is_and_coloured_in_a_notebook(thing):
+    shown = pictures.show_source(thing)
+    assert repr(shown).strip() == inspect.getsource(thing).strip()
+    assert repr(shown).count('\n') < 60
+    coloured = elements(shown._repr_html_())
+    assert len({attributes['style'] for tag, attributes in coloured if tag == 'span' and attributes}) > 3

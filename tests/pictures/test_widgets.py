@@ -72,7 +72,7 @@ def test_the_pickers_choose_layer_and_head(play):
 @pytest.mark.parametrize('empty', ['', '   '])
 def test_an_empty_box_is_a_friendly_word_and_the_next_word_an_answer(play, empty):
     play.premise.value = empty
-    assert 'Write a sentence' in play.told.value
+    assert 'Type a sentence' in play.told.value
     assert play.answer.value == play.looks.value == ''
     play.head.value = 1  # nothing to look at, and no error
     play.premise.value = 'A man.'
@@ -86,9 +86,27 @@ def test_unknown_words_are_named_as_text(play):
     assert '<b>' not in play.told.value + play.reasons.value
 
 
+def test_a_vocabulary_that_only_counts_and_finds_numbers_is_enough():
+    class OnlyNumbers:  # as d2l's: `word in vocab` would never end
+        token_to_idx, idx_to_token, unk = VOCAB.token_to_idx, VOCAB.idx_to_token, VOCAB.unk
+        __len__, __getitem__ = Vocab.__len__, Vocab.__getitem__
+
+        def __contains__(self, word):
+            raise AssertionError('`in` was asked')
+
+    notes = playground(NET, OnlyNumbers(), examples=[('A zebra sleeps.', 'A man.')]).notes
+    assert notes == ['Words not in the vocabulary, read as <unk>: zebra']
+
+
+def test_as_plain_text_it_is_one_short_line(play):
+    play.premise.value, play.hypothesis.value = 'a dog runs ' * 3000, 'x' * 5000
+    assert repr(play).startswith("Playground('a dog runs a dog")
+    assert len(repr(play)) < 160
+
+
 def test_a_very_long_sentence_is_shortened_and_said_so(play):
     play.premise.value = 'a dog runs ' * 3000
-    assert play.notes == [f'The pair is long: the last {9000 + 4 - 57} of its words were left out.']
+    assert play.notes == [f'The pair is too long: its last {9000 + 4 - 57} words were left out.']
     assert 'the first 40 of 60 tokens' in play.looks.value
 
 

@@ -112,7 +112,7 @@ def device(data):
 
 def params(data):
     with contextlib.suppress(ValueError, OverflowError, struct.error):  # caught where the file is read
-        d2l_weights._read_params(data)
+        d2l_weights.read_params(data)
 
 
 def command(data):

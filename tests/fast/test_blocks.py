@@ -1,0 +1,202 @@
+"""The plain encoder against its fast form, and every way to change a part: the plain form must run then."""
+
+import numpy as onp
+import pytest
+from small_models import (
+    LAYERS,
+    C,
+    F,
+    H,
+    assert_close,
+    gradients_of,
+    pairs,
+    pretraining_batch,
+    random_weights,
+    run_backward,
+    small_bert,
+    small_net,
+)
+
+from bertnli import BERTClassifier, BERTModel, MaskLM, model
+from bertnli.devices import cpu_devices
+from bertnli.fast import blocks as fast
+from bertnli.pretraining import train_batch_bert
+from bertnli.runtime import d2l, gluon, nn, np
+
+
+def watched(*_):
+    """A hook that does nothing: but the plain form runs, for only that calls every part."""
+
+
+def value_and_gradients(encoder, positions, valid_lens):
+    tokens, segments, _ = pairs(4)
+    found = []
+
+    def total():
+        found.append(encoder.read(tokens, segments, valid_lens, positions))
+        weights = onp.random.default_rng(0).normal(size=found[0].shape).astype('float32')
+        if positions is None and valid_lens is not None:  # what stands at padding means nothing
+            real = onp.arange(tokens.shape[1])[:, None] < valid_lens.asnumpy()
+            found[0] = found[0] * np.array(real[:, :, None].astype('float32'))
+        return (found[0] * np.array(weights)).sum()
+
+    run_backward(total)
+    return found[0], gradients_of(encoder)
+
+
+@pytest.mark.parametrize('masked', [True, False])
+@pytest.mark.parametrize('which', ['all', 'cls', 'some'])
+def test_the_plain_form_and_the_fast_one_agree_in_value_and_every_gradient(which, masked):
+    positions = {'all': None, 'cls': fast.CLS, 'some': np.array([[0, 2, 1]] * 4, dtype='int32')}[which]
+    valid_lens = pairs(4)[2] if masked else None
+    encoder = small_bert().encoder
+    assert fast.unchanged(encoder)
+    found = value_and_gradients(encoder, positions, valid_lens)
+    encoder.blks[0].attention.W_o.register_forward_hook(watched)
+    assert not fast.unchanged(encoder)
+    for one, other in zip(found, value_and_gradients(encoder, positions, valid_lens)):
+        assert_close(one, other)
+
+
+def test_attention_weights_of_both_forms_are_the_same():
+    encoder, weights = small_bert().encoder, []
+    for _ in range(2):
+        encoder(*pairs(4))
+        weights.append(encoder.blks[1].attention.attention_weights)
+        encoder.register_forward_hook(watched)
+    assert_close(weights[1], weights[0])
+
+
+class LooksEverywhere(model.MultiHeadAttention):
+    """Padding is looked at as well."""
+
+    def masked_softmax(self, scores, valid_lens):
+        return super().masked_softmax(scores, None)
+
+
+class AddOnly(model.AddNorm):
+    def forward(self, X, Y):
+        return X + Y
+
+
+def replace_attention(encoder):
+    encoder.blks[0].attention = random_weights(LooksEverywhere(C, H, 0))
+
+
+def replace_norm(encoder):
+    encoder.blks[LAYERS - 1].addnorm2 = AddOnly(C, 0)
+
+
+def replace_epsilon(encoder):
+    encoder.blks[0].addnorm1.ln = nn.LayerNorm(epsilon=0.5)  # its size is not known before it runs
+    encoder.blks[0].addnorm1.ln.initialize()
+
+
+def leave_out_a_bias(encoder):
+    encoder.blks[0].attention.W_q = nn.Dense(C, flatten=False, use_bias=False, in_units=C)
+    encoder.blks[0].attention.W_q.initialize()
+
+
+def replace_segments(encoder):
+    del encoder.segment_embedding  # MXNet lets only a subclass take a place that is not empty
+    encoder.segment_embedding = nn.Sequential()
+    encoder.segment_embedding.add(random_weights(nn.Embedding(2, C)))
+
+
+def replace_forward_of_one_block(encoder):
+    encoder.blks[0].forward = lambda X, valid_lens: X
+
+
+def change_by_hook(encoder):
+    encoder.blks[0].attention.register_forward_hook(lambda _block, _inputs, output: output.__imul__(0))
+
+
+CHANGES = [
+    replace_attention,
+    replace_norm,
+    replace_epsilon,
+    leave_out_a_bias,
+    replace_segments,
+    replace_forward_of_one_block,
+    change_by_hook,
+]
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_what_a_reader_changes_has_effect_in_every_call(change):
+    bert, inputs, batch = small_bert(), pairs(4), pretraining_batch(4)
+    net = BERTClassifier(bert)
+    random_weights(net.classifier)
+    before = [net(inputs), bert(*batch[:4])[0], bert.encoder.read(*inputs)]
+    change(bert.encoder)
+    after = [net(inputs), bert(*batch[:4])[0], bert.encoder.read(*inputs)]
+    for old, new in zip(before, after):
+        assert abs(old - new).max() > 1e-3
+    assert_close(after[2].swapaxes(0, 1), bert.encoder(*inputs))
+
+
+@pytest.mark.parametrize('part', ['attention', 'addnorm1', 'ffn', 'block'])
+def test_d2ls_blocks_stand_in_for_ours(part, tmp_path):
+    net, inputs = small_net(), pairs(4)
+    expected, block = net(inputs), net.bert.encoder.blks[0]
+    theirs = {
+        'attention': lambda: d2l.MultiHeadAttention(C, H, 0, use_bias=True),
+        'addnorm1': lambda: d2l.AddNorm(0),
+        'ffn': lambda: d2l.PositionWiseFFN(F, C),
+        'block': lambda: d2l.TransformerEncoderBlock(C, F, H, 0, use_bias=True),
+    }[part]()
+    ours = block if part == 'block' else getattr(block, part)
+    ours.save_parameters(str(tmp_path / 'weights'))
+    theirs.load_parameters(str(tmp_path / 'weights'))
+    if part == 'block':
+        blks = nn.Sequential()
+        blks.add(theirs, *list(net.bert.encoder.blks)[1:])
+        net.bert.encoder.blks = blks
+    else:
+        delattr(block, part)
+        setattr(block, part, theirs)
+    assert not fast.unchanged(net.bert.encoder)
+    assert_close(net(inputs), expected)
+
+
+def test_a_class_replaced_before_the_model_is_built_has_effect(monkeypatch):
+    monkeypatch.setattr(model, 'AddNorm', AddOnly)
+    net = small_net()
+    monkeypatch.undo()
+    assert abs(net(pairs(4)) - small_net()(pairs(4))).max() > 1e-3
+
+
+class Forgetful(MaskLM):
+    """Scores no word above another."""
+
+    def forward(self, X, pred_positions):
+        return super().forward(X, pred_positions) * 0
+
+
+def test_pretraining_calls_a_head_that_was_replaced():
+    sums = []
+    for head in (None, Forgetful):
+        net = small_bert()
+        if head:
+            net.mlm = random_weights(head(*net.mlm.output.weight.shape))
+        batch = pretraining_batch(5)
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        mlm, _, words = train_batch_bert(net, batch, loss, len(net.mlm.output.bias.data()), cpu_devices(1))
+        sums.append(sum(one.item() for one in mlm) / words)
+    assert sums[0] != pytest.approx(sums[1])
+    assert sums[1] == pytest.approx(onp.log(31))  # all 31 words alike
+
+
+def test_the_fast_form_is_the_one_that_runs(monkeypatch):
+    called = []
+    encode = fast.encode
+    monkeypatch.setattr(fast, 'encode', lambda *inputs: called.append(1) or encode(*inputs))
+    net, batch = small_net(), pretraining_batch(4)
+    net(batch[:3])
+    net.bert(*batch[:4])
+    net.bert.set_dropout(0.5)
+    net.bert.encoder.read(*batch[:3])
+    assert len(called) == 3
+    assert fast.unchanged(net.bert)
+    assert not fast.unchanged(d2l.BERTModel(9, C, F, H, 1, 0).encoder)
+    assert not fast.unchanged(type('Mine', (BERTModel,), {})(9, C, F, H, 1, 0))
