@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertnli.analysis.explain import explain_pair
 from bertnli.errors import DataError, SettingsError
 from bertnli.examples import (
     STRATEGIES,
@@ -19,7 +20,6 @@ from bertnli.examples import (
     ordinary_ids,
     truncate_pair,
 )
-from bertnli.explain import explain_pair
 from bertnli.fast.encoding import PairTable, draw_next_sentences, join_pairs, mask_batch
 from bertnli.tokens import RESERVED, Vocab, require_special
 
