@@ -5,6 +5,7 @@ runs each section from the first cell to the last, on archives of the published 
 `python tests/chapter/test_book_cells.py [SECTION …]` tells which cells fail.
 """
 
+import asyncio
 import contextlib
 import functools
 import hashlib
@@ -18,7 +19,6 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -163,7 +163,7 @@ def serving(folder):
 # --- kernels -----------------------------------------------------------------------------------------
 
 
-def failures(section, corpora, archives, folder):
+async def failures(section, corpora, archives, folder):
     """The cells of a section that fail in a new kernel, which goes on after them: numbers and errors."""
     nbclient = pytest.importorskip('nbclient')
     first, *others = sources(section)
@@ -188,7 +188,7 @@ def failures(section, corpora, archives, folder):
         allow_errors=True,
         resources={'metadata': {'path': str(here)}},
     )
-    client.execute(env=environment)
+    await client.async_execute(env=environment)
     found = {}
     for place, cell in enumerate(notebook.cells):
         for output in cell.outputs:
@@ -198,32 +198,37 @@ def failures(section, corpora, archives, folder):
     return found
 
 
-@contextlib.contextmanager
-def running(sections, folder):
-    """What `failures` finds in each section, as futures; two kernels at a time."""
+def failures_of(sections, folder):
+    """What `failures` finds in each section; two kernels at a time."""
     corpora, archives = make_shelf(folder)
-    with serving(archives) as addresses, ThreadPoolExecutor(2) as pool:
-        yield {one: pool.submit(failures, one, corpora, addresses, folder / one) for one in sections}
+
+    async def all_of_them(addresses):
+        free = asyncio.Semaphore(2)
+
+        async def one(section):
+            async with free:
+                return await failures(section, corpora, addresses, folder / section)
+
+        return await asyncio.gather(*map(one, sections))
+
+    with serving(archives) as addresses:
+        return dict(zip(sections, asyncio.run(all_of_them(addresses))))
 
 
 @pytest.fixture(scope='module')
-def outcomes(request, tmp_path_factory):
-    wanted = {
-        item.callspec.params['section']
-        for item in request.session.items
-        if item.module is request.module and hasattr(item, 'callspec')
-    }
-    with running(sorted(wanted), tmp_path_factory.mktemp('book')) as found:
-        yield found
+def failed(request, tmp_path_factory):
+    """The failures in all sections that were asked for."""
+    items = [item for item in request.session.items if item.module is request.module]
+    wanted = [item.callspec.params['section'] for item in items if hasattr(item, 'callspec')]
+    return failures_of(wanted, tmp_path_factory.mktemp('book'))
 
 
 @pytest.mark.parametrize(
     'section', [pytest.param(one, marks=[pytest.mark.slow] if one in SLOW else []) for one in SECTIONS]
 )
-def test_the_cells_of_a_section_run(section, outcomes):
-    failed = outcomes[section].result()
+def test_the_cells_of_a_section_run(section, failed):
     allowed = AWAITED.get(section, {})
-    assert {number: error for number, error in failed.items() if number not in allowed} == {}
+    assert {number: error for number, error in failed[section].items() if number not in allowed} == {}
 
 
 def test_so_many_cells_must_run():
@@ -240,11 +245,8 @@ def test_each_section_imports_this_library_in_place_of_d2l_and_changes_no_other_
 
 
 if __name__ == '__main__':
-    with tempfile.TemporaryDirectory() as name, running(sys.argv[1:] or SECTIONS, Path(name)) as found:
-        for section, outcome in found.items():
-            failed = outcome.result()
-            print(
-                f'{section}: {len(sources(section)) - len(failed)} cells run, {len(failed)} fail', flush=True
-            )
-            for number, error in failed.items():
-                print(f'  {number}: {error}', flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        for name, errors in failures_of(sys.argv[1:] or SECTIONS, Path(place)).items():
+            print(f'{name}: {len(sources(name)) - len(errors)} cells run, {len(errors)} fail')
+            for number, error in errors.items():
+                print(f'  {number}: {error}')
