@@ -30,7 +30,6 @@ _PUBLIC = {
         'next_sentence_pairs',
         'truncate_pair',
     ],
-    'explain': ['explain_pair'],
     'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
@@ -62,6 +61,7 @@ _PUBLIC = {
         'expected_calibration_error',
     ],
     'analysis.baselines': ['hypothesis_only_baseline', 'overlap_baseline'],
+    'analysis.explain': ['explain_pair'],
     'analysis.inside': [
         'Attention',
         'Neighbour',

@@ -62,6 +62,7 @@ class Batches:
                 where='batch_size',
                 found=batch_size,
                 allowed=f'1 to {len(dataset)}, the number of examples',
+                remedy='choose another batch size, or read more data',
             )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.seed, self.epoch, self.start, self.window = seed, epoch, start, window

@@ -45,10 +45,9 @@ class PairDataset(gluon.data.Dataset):
     def padded(self, idx):
         """Inputs of a row: (max_len,), (max_len,) and (); of a slice: one more dimension in front."""
         single = self.table.lengths[idx].ndim == 1
-        rows = [idx] if single else idx
-        token_ids, segments, valid_lens = join_pairs(self.table, rows, self.special, self.max_len)
-        inputs = token_ids, segments, valid_lens.astype(onp.float32)
-        return to_mxnet(tuple(array[0] for array in inputs) if single else inputs)
+        token_ids, segments, _ = join_pairs(self.table, [idx] if single else idx, self.special, self.max_len)
+        inputs = (token_ids[0], segments[0]) if single else (token_ids, segments)
+        return (*to_mxnet(inputs), self.valid_lens[idx])
 
     # All inputs at once, as the chapter's class keeps them: (n, max_len), (n, max_len) and (n,).
     all_token_ids = cached_property(lambda self: self.padded(slice(None))[0])

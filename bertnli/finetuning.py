@@ -15,7 +15,7 @@ from .errors import SettingsError
 from .metrics import Tally, correct, evaluate_accuracy_gpus
 from .model import table_of_words
 from .runtime import autograd, gluon
-from .settings import FinetuneSettings, check_steps
+from .settings import FinetuneSettings, check
 from .training import Run, Updater, trained_parameters
 
 _MEANS = {'train_loss': ('loss', 'examples'), 'train_acc': ('hits', 'examples')}
@@ -83,7 +83,7 @@ def train_ch13(
     `train_acc` and, after each epoch, `test_acc`; `progress` shows a bar. Prints the chapter's two lines;
     returns nothing. Raises `SettingsError` for zero epochs or empty data.
     """
-    check_steps(num_epochs)
+    check('num_epochs', num_epochs, int, 1)
     devices, num_batches = devices or try_all_gpus(), _count_batches(train_iter)
     with Run(**options) as run:
         for epoch in range(num_epochs):

@@ -116,7 +116,8 @@ def pair_table(pairs, vocab, seen=0):
                 'a sentence has no words',
                 where=f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
                 found=pairs[number // 2][number % 2],
-                remedy='write a sentence of at least one word',
+                allowed='at least one word',
+                remedy='write a sentence',
             )
     lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
     # All words one after the other; unknown ones share a number.

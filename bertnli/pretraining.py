@@ -14,7 +14,7 @@ from .fast.scoring import lean_step
 from .metrics import Tally
 from .model import BERTModel, table_of_words
 from .runtime import autograd, is_cross_entropy, np
-from .settings import PretrainSettings, check_steps
+from .settings import PretrainSettings, check
 from .training import Run, Updater
 
 
@@ -72,7 +72,7 @@ def _steps_of(steps, options, settings):
     named = options.pop('log_interval', 20), options.pop('num_steps', None)
     log_interval, num_steps = (*named[: 2 - len(steps)], *steps)
     num_steps = settings.num_steps if num_steps is None else num_steps
-    check_steps(num_steps)
+    check('num_steps', num_steps, int, 1)
     return log_interval, num_steps
 
 

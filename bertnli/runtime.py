@@ -134,12 +134,40 @@ def barrier(store):
 
 def is_cross_entropy(loss):
     """Whether a loss is gluon's cross-entropy after softmax, over whole-number labels, without weights."""
-    return type(loss) is gluon.loss.SoftmaxCrossEntropyLoss and (
-        loss._axis,
-        loss._weight,
-        loss._sparse_label,
-        loss._from_logits,
-    ) == (-1, None, True, False)
+    if type(loss) is not gluon.loss.SoftmaxCrossEntropyLoss:
+        return False
+    return (loss._axis, loss._weight, loss._sparse_label, loss._from_logits) == (-1, None, True, False)
+
+
+def is_only_weights(layer):
+    """Whether a layer need not be called: no hooks, no `forward` of its own, all weights there, a bias."""
+    touched = layer._forward_hooks or layer._forward_pre_hooks or 'forward' in vars(layer)
+    there = all(parameter._data is not None for parameter in layer._reg_params.values())
+    return not touched and there and getattr(layer, 'bias', layer) is not None
+
+
+def epsilon_of(norm):
+    """What a `LayerNorm` adds to the variance."""
+    return norm._epsilon
+
+
+def set_dropout(layer, rate):
+    """Change the rate of an `nn.Dropout`."""
+    layer._rate = rate
+
+
+def parameters_by_path(net):
+    """All parameters by their place in the network ('encoder.blks.0.…'), as in a file of weights."""
+    return net._collect_params_with_prefix()
+
+
+def full_name(thing):
+    """The class of an object with its module: 'd2l.mxnet.BERTModel'.
+
+    >>> full_name(full_name)
+    'builtins.function'
+    """
+    return f'{type(thing).__module__}.{type(thing).__qualname__}'
 
 
 def report():
@@ -181,34 +209,3 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return 'not installed'
-
-
-def is_only_weights(layer):
-    """Whether a layer need not be called: no hooks, no `forward` of its own, all sizes known, a bias."""
-    touched = layer._forward_hooks or layer._forward_pre_hooks or 'forward' in vars(layer)
-    known = all(min(parameter.shape) > 0 for parameter in layer._reg_params.values())
-    return not touched and known and getattr(layer, 'bias', layer) is not None
-
-
-def epsilon_of(norm):
-    """What a `LayerNorm` adds to the variance."""
-    return norm._epsilon
-
-
-def set_dropout(layer, rate):
-    """Change the rate of an `nn.Dropout`."""
-    layer._rate = rate
-
-
-def parameters_by_path(net):
-    """All parameters by their place in the network ('encoder.blks.0.…'), as in a file of weights."""
-    return net._collect_params_with_prefix()
-
-
-def full_name(thing):
-    """The class of an object with its module: 'd2l.mxnet.BERTModel'.
-
-    >>> full_name(full_name)
-    'builtins.function'
-    """
-    return f'{type(thing).__module__}.{type(thing).__qualname__}'

@@ -10,43 +10,49 @@ from typing import Optional
 
 from .errors import SettingsError
 
-
-def _check(name, value, kind, low=None, high=None, open_low=False):
-    """One value against its type and interval; bool is no number here."""
-    interval = f'{"(" if open_low else "["}{low}, {"∞" if high is None else high}]'
-    right_kind = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-    if right_kind and abs(value) < 2**63:  # so it is finite, too
-        above = low is None or value > low or (value == low and not open_low)
-        if above and (high is None or value <= high):
-            return
-    raise SettingsError(
-        f'{name} is not usable',
-        where=name,
-        found='nothing' if value is None else value,
-        allowed=f'{"a whole number" if kind is int else "a number"} in {interval}',
-        remedy=f'choose another {name}',
-    )
+_KINDS = {bool: ('True or False', bool), int: ('a whole number', int), float: ('a number', (int, float))}
 
 
-def check_steps(num_steps):
-    """Raise `SettingsError` unless there is at least one step."""
-    if not isinstance(num_steps, int) or num_steps < 1:
-        raise SettingsError('invalid number of steps', found=num_steps, allowed='a whole number from 1')
+def _setting(default, kind, low=0, high=None, above=False):
+    """A field and what it may be: its kind, lowest and highest value; `above` leaves out the lowest."""
+    return dataclasses.field(default=default, metadata={'limits': (kind, low, high, above)})
 
 
-def _check_switch(name, value):
-    if not isinstance(value, bool):
-        raise SettingsError(
-            f'{name} is not usable',
-            where=name,
-            found=value,
-            allowed='True or False',
-            remedy='choose one of the two',
-        )
+def check(name, value, kind, low=0, high=None, above=False):
+    """Raise `SettingsError` unless a value is of its kind, finite and within its limits.
+
+    >>> check('num_steps', 0, int, 1)
+    Traceback (most recent call last):
+    bertnli.errors.SettingsError: invalid num_steps
+      where: num_steps
+      found: 0
+      allowed: a whole number in [1, ∞]
+      remedy: choose another num_steps
+    """
+    words, types = _KINDS[kind]
+    # subtle: for Python, True is a number; and a very large whole number is no float.
+    right = isinstance(value, types) and isinstance(value, bool) == (kind is bool) and abs(value) < 2**63
+    if right and low <= value and (value > low or not above) and (high is None or value <= high):
+        return
+    if kind is not bool:
+        words += f' in {"(" if above else "["}{low}, {"∞" if high is None else high}]'
+    found = 'nothing' if value is None else value
+    remedy = f'choose another {name}'
+    raise SettingsError(f'invalid {name}', where=name, found=found, allowed=words, remedy=remedy)
+
+
+class _Checked:
+    """Settings that are checked when they are made. None is allowed where it is the default."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (value is None and field.default is None):
+                check(field.name, value, *field.metadata['limits'])
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings:
+class ModelSettings(_Checked):
     """The shape of a BERT: everything but its vocabulary.
 
     >>> ModelSettings().num_hiddens
@@ -57,17 +63,15 @@ class ModelSettings:
     ...
     """
 
-    num_hiddens: int = 128
-    ffn_num_hiddens: int = 128
-    num_heads: int = 2
-    num_layers: int = 2
-    dropout: float = 0.2
-    max_len: int = 1000  # rows of the position table
+    num_hiddens: int = _setting(128, int, 1)
+    ffn_num_hiddens: int = _setting(128, int, 1)
+    num_heads: int = _setting(2, int, 1)
+    num_layers: int = _setting(2, int, 1)
+    dropout: float = _setting(0.2, float, 0, 0.99)
+    max_len: int = _setting(1000, int, 1)  # rows of the position table
 
     def __post_init__(self):
-        for name in ('num_hiddens', 'ffn_num_hiddens', 'num_heads', 'num_layers', 'max_len'):
-            _check(name, getattr(self, name), int, 1)
-        _check('dropout', self.dropout, float, 0, 0.99)
+        super().__post_init__()
         if self.num_hiddens % self.num_heads:
             raise SettingsError(
                 'num_hiddens must be a multiple of num_heads',
@@ -79,29 +83,18 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainSettings:
+class _TrainSettings(_Checked):
     """What both trainings share."""
 
-    batch_size: int = 256  # examples a step, over all devices
-    accumulate: int = 1  # parts of a batch, worked on one after another: less memory for the same step
-    max_len: int = 128  # tokens a pair, special ones included
-    learning_rate: float = 1e-3  # at its peak
-    warmup: float = 0.0  # fraction of the steps in which the rate rises from 0
-    decay: bool = False  # whether it then falls linearly to 0
-    weight_decay: float = 0.0  # decoupled (AdamW); never on biases, norms
-    clip: Optional[float] = None  # largest norm of the whole gradient
-    seed: int = 0
-
-    def __post_init__(self):
-        _check('batch_size', self.batch_size, int, 1)
-        _check('accumulate', self.accumulate, int, 1)
-        _check('max_len', self.max_len, int, 5)
-        _check('learning_rate', self.learning_rate, float, 0, open_low=True)
-        _check('warmup', self.warmup, float, 0, 1)
-        _check('weight_decay', self.weight_decay, float, 0)
-        if self.clip is not None:
-            _check('clip', self.clip, float, 0, open_low=True)
-        _check('seed', self.seed, int, 0)
+    batch_size: int = _setting(256, int, 1)  # examples a step, over all devices
+    accumulate: int = _setting(1, int, 1)  # parts of a batch, one after another: less memory, the same step
+    max_len: int = _setting(128, int, 5)  # tokens a pair, special ones included
+    learning_rate: float = _setting(1e-3, float, above=True)  # at its peak
+    warmup: float = _setting(0.0, float, 0, 1)  # fraction of the steps in which the rate rises from 0
+    decay: bool = _setting(False, bool)  # whether it then falls linearly to 0
+    weight_decay: float = _setting(0.0, float)  # decoupled (AdamW); never on biases, norms
+    clip: Optional[float] = _setting(None, float, above=True)  # largest norm of the whole gradient
+    seed: int = _setting(0, int)
 
     def rate(self, step, num_steps):
         """The learning rate of step 0 … `num_steps` - 1: a linear rise, then a linear fall or none.
@@ -122,19 +115,11 @@ class _TrainSettings:
 class PretrainSettings(_TrainSettings):
     """Masked words and next sentences: how long and how fast to learn them."""
 
-    num_steps: int = 4000
-    min_freq: int = 5  # words seen less often are `<unk>`
-    pair_text: bool = False  # read the sentences of SNLI's training pairs too (never their labels)
-    wiki_times: int = 1  # how often WikiText-2 is read for every time the pairs are
-    count_first: bool = False  # begin with counts of neighbouring words, not at random
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_switch('pair_text', self.pair_text)
-        _check_switch('count_first', self.count_first)
-        _check('num_steps', self.num_steps, int, 1)
-        _check('min_freq', self.min_freq, int, 0)
-        _check('wiki_times', self.wiki_times, int, 1)
+    num_steps: int = _setting(4000, int, 1)
+    min_freq: int = _setting(5, int)  # words seen less often are `<unk>`
+    pair_text: bool = _setting(False, bool)  # read the sentences of SNLI's training pairs too, not labels
+    wiki_times: int = _setting(1, int, 1)  # how often WikiText-2 is read for every time the pairs are
+    count_first: bool = _setting(False, bool)  # begin with counts of neighbouring words, not at random
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,26 +128,16 @@ class FinetuneSettings(_TrainSettings):
 
     >>> FinetuneSettings(num_epochs=0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    bertnli.errors.SettingsError: num_epochs is not usable
+    bertnli.errors.SettingsError: invalid num_epochs
     ...
     """
 
-    learning_rate: float = 1e-4
-    num_epochs: int = 5
-    patience: Optional[int] = None  # stop after so many epochs in a row that are not better on dev
-    dropout: Optional[float] = None  # another one than in pretraining
-    word_dropout: float = 0.0  # share of the words that are hidden, others in each epoch
-    align_first: bool = False  # begin with heads that look for like words in the other sentence
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check('num_epochs', self.num_epochs, int, 1)
-        if self.patience is not None:
-            _check('patience', self.patience, int, 1)
-        _check('word_dropout', self.word_dropout, float, 0, 0.99)
-        if self.dropout is not None:
-            _check('dropout', self.dropout, float, 0, 0.99)
-        _check_switch('align_first', self.align_first)
+    learning_rate: float = _setting(1e-4, float, above=True)
+    num_epochs: int = _setting(5, int, 1)
+    patience: Optional[int] = _setting(None, int, 1)  # stop after so many epochs that are not better on dev
+    dropout: Optional[float] = _setting(None, float, 0, 0.99)  # another one than in pretraining
+    word_dropout: float = _setting(0.0, float, 0, 0.99)  # share of the words that are hidden, each epoch anew
+    align_first: bool = _setting(False, bool)  # begin with heads that look for like words across sentences
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,11 +59,9 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     # The chapter knows train and test only; dev is for choosing settings.
     if split is None and is_train is not None:
         split = 'train' if is_train else 'test'
-    _check_split(split, 'train', 'dev', 'test')
-    if limit is not None and limit < 1:
-        raise SettingsError('invalid limit', found=limit, allowed='a whole number from 1, or None for all')
-    if not 0 <= max_skipped <= 1:
-        raise SettingsError('invalid max_skipped', found=max_skipped, allowed='a share, 0 to 1')
+    _check('split', split, split in ('train', 'dev', 'test'), 'train, dev, test')
+    _check('limit', limit, limit is None or limit >= 1, 'a whole number from 1, or None for all')
+    _check('max_skipped', max_skipped, 0 <= max_skipped <= 1, 'a share of the rows, from 0 to 1')
     # The first line names the columns, each other one is a pair.
     path = os.path.join(data_dir, f'snli_1.0_{split}.txt')
     rows = Rows(read_lines(path), path, _parse_row, max_skipped)
@@ -77,15 +75,17 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     # A few malformed rows are a warning, many are an error.
     rows.check(total=rows.number - 1)
     if not labels:
-        found = f'{rows.number - 1} rows'
-        raise DataError('no row has a gold label', where=path, found=found, allowed=', '.join(LABELS))
+        found, remedy = f'{rows.number - 1} rows', 'use a file with at least one labelled pair'
+        allowed = ', '.join(LABELS)
+        raise DataError('no row has a gold label', where=path, found=found, allowed=allowed, remedy=remedy)
     warn_of_skipped(path, rows.skipped)
     return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=rows.skipped)
 
 
-def _check_split(split, *allowed):
-    if split not in allowed:
-        raise SettingsError('unknown split', where='split', found=split, allowed=', '.join(allowed))
+def _check(name, value, is_right, allowed):
+    if not is_right:
+        remedy, found = f'pass an allowed value as {name}', 'nothing' if value is None else value
+        raise SettingsError(f'invalid {name}', where=name, found=found, allowed=allowed, remedy=remedy)
 
 
 def _check_header(text, path):
@@ -138,7 +138,7 @@ def read_wiki(data_dir, split='train'):
     >>> all(sentence == sentence.lower() for sentence in paragraphs[0])
     True
     """
-    _check_split(split, 'train', 'valid', 'test')
+    _check('split', split, split in ('train', 'valid', 'test'), 'train, valid, test')
     path = os.path.join(data_dir, f'wiki.{split}.tokens')
     # Headings and blank lines give no sentences.
     paragraphs = [sentences for sentences in Rows(read_lines(path), path, _parse_paragraph) if sentences]
@@ -169,7 +169,6 @@ def read_pairs(path_or_file):
         lines, name = read_lines(path_or_file), path_or_file
     else:
         lines, name = path_or_file, getattr(path_or_file, 'name', 'the lines given')
-    # The first malformed line is an error: answers stand in the order of the lines.
     rows = Rows(lines, name, _parse_pair)
     for pair in rows:
         # Blank lines may end a file, but inside it they would shift the answers.
@@ -184,7 +183,8 @@ def _parse_pair(text):
         raise BadRow(BLANK)
     columns = [column.strip() for column in text.split('\t')]
     if len(columns) != 2:
-        raise BadRow('wrong column count', text, 'premise and hypothesis, with one tab between them')
+        allowed = 'two columns, premise and hypothesis, with one tab between them'
+        raise BadRow('wrong column count', text, allowed, 'separate the sentences by one tab')
     if not all(columns):
-        raise BadRow('empty sentence', text, 'at least one word on each side of the tab')
+        raise BadRow('empty sentence', text, 'at least one word on each side of the tab', 'complete the line')
     return SentencePair(*columns)

@@ -23,10 +23,8 @@ from .runtime import arrays_of_training, mx, np, restore_training
 
 
 def seed_step(seed, step, number=0):
-    """Make the dropout of a step a function of the seed and the step's number alone.
-
-    Each process of a team drops other units: all of them together are one batch.
-    """
+    """Make the dropout of a step a function of the seed and the step's number alone."""
+    # Each process of a team drops other units: all of them together are one batch.
     mx.random.seed((seed * 1_000_003 + step + number * 998_244_353) % 2**31)
 
 
@@ -75,15 +73,18 @@ class Updater:
     def step(self, number, divisor, tokens=None):
         """Update all parameters; returns the learning rate. `tokens` are those of the team's whole batch."""
         self._add_aside()
+        # The learning rate rises, then falls.
         rate = self.settings.rate(number, self.num_steps)
         # From every device and every process of the team: one gradient.
         self.team.sum_gradients(self.trainer, tokens)
-        # Too long a gradient is shortened, and matrices shrink a little (never biases and norms: vectors).
+        # Too long a gradient is shortened.
         shorten = self._clip_factor(divisor, number, rate)
+        # Matrices shrink a little; biases and norms, which are vectors, never do.
         if self.settings.weight_decay:
             for parameter in self.parameters:
                 for data in parameter.list_data() if len(parameter.shape) > 1 else ():
                     data *= 1 - rate * self.settings.weight_decay
+        # Adam's own step, the same on every device.
         self.team.update(self.trainer, rate, divisor * shorten)
         self.team.lap('update')
         return rate
@@ -134,6 +135,9 @@ class Run:
         self.updater = updater
         self.team = updater.team if updater else Alone()
         self.keep = keep if self.team.first and self.team.exact else None
+        if updater:  # how many devices of the team share a batch, and their kind
+            devices = updater.parameters[0].list_ctx()
+            self._devices = f'{len(devices) * self.team.count} x {devices[0].device_type}'
         self.steps, self.tally, self.means = 0, Tally(), {}
         self.clock, self.history, self.best, self.best_weights = Clock(team=self.team), [], (-1.0, 0), []
         self._on_log, self._progress, self._resumed = on_log, progress, bool(start)
@@ -159,7 +163,7 @@ class Run:
         shown = {'initial': self.steps - done, 'desc': title, 'unit': unit, 'disable': not self._progress}
         with self.clock, tqdm(total=until - done, **shown) as self._bar:
             while self.steps < until:
-                *X, y = next(batches)
+                *X, y = next(batches)  # the labels come last
                 X, y = self.team.share(X[0] if len(X) == 1 else X, y)
                 self.team.lap('batch')
                 # The same dropout in this step, whatever was drawn before.
@@ -189,6 +193,7 @@ class Run:
         """
         self.team.lap('forward and backward')
         rate = self.updater.step(self.steps, divisor, tokens)
+        # Losses and right answers of the whole team, which nobody waits for.
         arrays = {name: value for name, value in sums.items() if isinstance(value, list)}
         sums.update(zip(arrays, self.team.total(*arrays.values())))
         self.count(rate, items, self.updater.seen, **sums)
@@ -210,7 +215,6 @@ class Run:
         for name, value in [*self.means.items(), ("gradient's length", self.tally['squares'])]:
             check_finite(name, value, self.tally.first_bad(self.steps - 1), self.rate)
         self._bar.set_postfix({name: f'{value:.3f}' for name, value in self.means.items()})
-        return self.means
 
     def log(self, **record):
         """Add a record to the history, and tell it."""
@@ -257,32 +261,21 @@ class Run:
         """The step of the last state that was kept, or None."""
         return self.keep.last if self.keep else None
 
-    def _devices(self):
-        """How many devices of the team share a batch, and their kind. On others, other units drop out."""
-        devices = self.updater.parameters[0].list_ctx()
-        return f'{len(devices) * self.team.count} x {devices[0].device_type}'
-
     def _state(self):
         arrays = arrays_of_training(self.updater.trainer, self.updater.parameters)
         arrays.update({f'best.{i}': array for i, array in enumerate(self.best_weights)})
-        numbers = {
-            'steps': self.steps,
-            'devices': self._devices(),
-            'tally': self.tally.sums(),
-            'means': self.means,
-            'seconds': self.clock.elapsed(),
-            'items': self.clock.items,
-            'best': list(self.best),
-            'history': list(self.history),
-        }
+        numbers = {'steps': self.steps, 'devices': self._devices}
+        numbers.update(tally=self.tally.sums(), means=self.means)
+        numbers.update(seconds=self.clock.elapsed(), items=self.clock.items)
+        numbers.update(best=list(self.best), history=list(self.history))
         return State(arrays, numbers)
 
     def _restore(self, arrays, numbers):
         restore_training(self.updater.trainer, self.updater.parameters, arrays, numbers['steps'])
-        found = numbers.get('devices', self._devices())
-        if found != self._devices():
+        found = numbers.get('devices', self._devices)
+        if found != self._devices:
             warnings.warn(
-                f'this training began on {found} and continues on {self._devices()}: '
+                f'this training began on {found} and continues on {self._devices}: '
                 'it will end as well, but not with the same bits',
                 stacklevel=4,
             )

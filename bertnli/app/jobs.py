@@ -80,9 +80,9 @@ def preset(name):
 
 def _setting(devices, seed, data):
     """What every metrics.json says of its surroundings."""
-    cluster, found = join_cluster(), {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed}
-    if cluster.store:
-        found.update(workers=cluster.count, bytes_per_step=cluster.bytes_per_step)
+    team, found = join_cluster(), {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed}
+    if team.store:
+        found.update(workers=team.count, bytes_per_step=team.bytes_per_step)
     return {**found, 'versions': report()}
 
 
@@ -146,10 +146,8 @@ def _checksum(*parts):
 
 def _begin(out, run, job):
     """`(hooks, ended)`: keywords of `train_bert` and `train_nli`, and the model of a finished run or None."""
-    cluster = join_cluster()
-    hooks = {'on_log': job.on_log, 'progress': job.progress, 'team': cluster}
-    hooks['keep'] = Keeper(Path(out, 'training'), run)
-    if job.resume and not cluster.exact:
+    keep, team = Keeper(Path(out, 'training'), run), join_cluster()
+    if job.resume and not team.exact:
         raise SettingsError(
             'a dist_async training cannot be resumed',
             found='resume',
@@ -157,16 +155,17 @@ def _begin(out, run, job):
             remedy='start over: the servers of dist_async keep no state',
         )
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
-    look = job.resume and cluster.first
-    start, ended = _look_for_state(hooks['keep'], out, job) if look else (None, None)
-    if cluster.count > 1 and cluster.exact:
-        content = cluster.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
-        if content == b'ended' and not cluster.first:
-            cluster.leave()
+    look = job.resume and team.first
+    start, ended = _look_for_state(keep, out, job) if look else (None, None)
+    if team.count > 1 and team.exact:
+        content = team.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
+        if content == b'ended' and not team.first:
+            team.leave()
             raise SystemExit  # nothing is left to do
         if content not in (b'', b'ended'):
             start = state_from_bytes(content)[-1]
-    return {**hooks, 'start': start}, ended
+    hooks = {'on_log': job.on_log, 'progress': job.progress, 'keep': keep, 'start': start, 'team': team}
+    return hooks, ended
 
 
 def _look_for_state(keep, out, job):

@@ -1,19 +1,19 @@
 """Start the processes of one training on this machine or several, watch them, and end them together.
 
-MXNet's parameter server has three roles: workers train, servers add up their gradients, and one scheduler
-tells everybody where the others are. This file starts them, by itself or with ssh, and sees to it that they
-end together, whatever happens to any of them. It knows nothing of MXNet: what the processes do, devices.py
-and the trainings know.
+MXNet's parameter server has three roles: workers train, servers add up gradients, and one scheduler tells
+everybody where the others are. This file starts them, directly or by ssh, and ends them together whatever
+happens to any of them. It knows nothing of MXNet: worker.py does.
 
-Each process has a guard, which is this file run as a program. The launcher writes a beat to its guards every
-few seconds; a guard ends its process when the beats stop or their pipe ends, and ends itself, with the exit
-code of its process, when that ends.
+Each process has a guard, which is this file run as a program. The launcher sends its guards a beat every few
+seconds. A guard kills its process when the beats stop or their pipe closes, and exits when its process does,
+with the same exit code.
 """
 
 import collections
 import contextlib
 import ctypes
 import ipaddress
+import itertools
 import os
 import queue
 import select
@@ -29,20 +29,18 @@ from typing import NamedTuple
 
 from ..errors import BertNLIError, SettingsError
 
-_BEAT, _SILENCE = 2, 12  # seconds from beat to beat, and without one until a guard ends its process
-_GRACE = 5  # seconds in which a process that was asked to end should be gone
-_STOP = 30  # seconds for the first worker to end its step and keep its state
-_GOODBYE = 60  # seconds for workers to end after their servers, which they have sent home; exits can be slow
 _PORT = 9091  # of the scheduler, where no free one can be looked for
-_MISTAKE = 2  # exit code of a command that told a mistake of the reader's: a restart would not help
+_MOST = 1024  # workers, servers, and slots of a host
+_BEAT, _SILENCE = 2, 12  # seconds between beats, and without one until a guard kills its process
+_GRACE = 5  # seconds in which a process that was told to end should be gone
+_STOP = 30  # seconds for the first worker to finish its step and save its state
+_GOODBYE = 60  # seconds for workers to exit after their servers have: MXNet can be slow
+_MISTAKE = 2  # exit code for a mistake of the reader's, which a restart would not mend
 _SSH = ('ssh', '-oBatchMode=yes', '-oConnectTimeout=10', '-oServerAliveInterval=5', '-oServerAliveCountMax=3')
-_PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
-# With these in its environment a process that imports MXNet serves until the workers have ended.
-_SERVE = 'import bertnli.runtime'
 
 
 class Host(NamedTuple):
-    """A machine: its name as ssh takes it (None for this one), its address, and how many workers it takes."""
+    """A machine: its name for ssh (None: this machine), its address, and how many workers it takes."""
 
     name: str
     address: str
@@ -50,414 +48,360 @@ class Host(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended: an exit code (0, or that of what failed first) and what there is to say of it."""
+    """How a job ended: an exit code (0, or that of the first failure) and a message."""
 
     code: int
     message: str
 
 
-class _Plan(NamedTuple):
-    """One process of a job."""
-
-    role: str
-    number: int
-    host: Host
-    variables: dict
-
-    def __str__(self):
-        name = self.role if self.role == 'scheduler' else f'{self.role} {self.number}'
-        return f'{name} on {self.host.name}' if self.host.name else name
-
-
 def read_hosts(path):
-    """The `Host`s of a file, one a line: `user@host slots`; empty lines and `#` comments are left out.
+    """The `Host`s of a file with one `user@host slots` a line; empty lines and `#` comments are skipped.
 
-    The first one also gets the scheduler. Raises `SettingsError` with the line's number for what cannot be
-    read, a host that has no address, or a first host that is only known as this machine.
+    The first host also runs the scheduler. Raises `SettingsError` for invalid lines, unknown or duplicate
+    hosts, and a loopback address beside other hosts.
     """
     try:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError('the list of hosts cannot be read', where=str(path), found=str(error)) from error
-    hosts = []
-    for number, line in enumerate(lines, 1):
-        words = line.partition('#')[0].split()
-        if words:
-            hosts.append(_read_host(words, f'{path}, line {number}'))
+        raise SettingsError('cannot read the hosts file', where=str(path), found=str(error)) from error
+    lines = [(number, line.partition('#')[0].split()) for number, line in enumerate(lines, 1)]
+    hosts = [_read_host(words, f'{path}, line {number}') for number, words in lines if words]
     if not hosts:
-        raise SettingsError(
-            'the list of hosts is empty', where=str(path), allowed='lines such as: user@host 2'
-        )
+        raise SettingsError('the hosts file is empty', where=str(path), allowed='lines such as: user@host 2')
     names = [host.name for host in hosts]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise SettingsError(
-            'a host stands twice in the list',
+            'duplicate host',
             where=str(path),
-            found=', '.join(twice),
-            remedy='write one line with the sum of both slots',
+            found=', '.join(duplicates),
+            remedy='write it once, with all slots',
         )
     local = [host.name for host in hosts if ipaddress.ip_address(host.address).is_loopback]
     if local and len(local) < len(hosts):
         raise SettingsError(
-            'the other hosts cannot reach this one under its name',
-            where=str(path),
-            found=f'{local[0]}, which is the loopback address here',
-            allowed='names or addresses that mean the same on every host',
-            remedy='write the address that it has in your network',
+            'other hosts cannot reach a loopback address', found=local[0], remedy='use its network address'
         )
     return hosts
 
 
 def _read_host(words, where):
-    name, slots = words[0], words[1] if len(words) > 1 else '1'
-    if len(words) > 2 or not slots.isdecimal() or int(slots) < 1 or name.startswith('-'):
+    name, slots, *more = [*words, '1'] if len(words) == 1 else words
+    usable = slots.isdecimal() and 1 <= int(slots[:9]) <= _MOST  # Python parses no thousands of digits
+    if more or name.startswith('-') or not usable:
         raise SettingsError(
-            'a line of the list of hosts cannot be read',
-            where=where,
-            found=' '.join(words),
-            allowed='user@host and the number of its workers',
-            remedy='write a line such as: user@host 2',
+            'invalid line', where=where, found=' '.join(words), allowed=f'user@host and 1 to {_MOST} slots'
         )
-    return Host(name, _address_of(name.rpartition('@')[2], where), int(slots))
+    return Host(name, address_of(name.rpartition('@')[2], where), int(slots))
 
 
-def _address_of(name, where):
+def address_of(name, where):
     """The IPv4 address of a host: MXNet listens on addresses, not on names."""
     try:
         return socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
     except (OSError, UnicodeError) as error:
         raise SettingsError(
-            'a host has no address',
+            'unknown host',
             where=where,
             found=f'{name}: {error}',
-            allowed='a name that this machine can look up, or an IPv4 address',
-            remedy='see the spelling, or write the address',
+            remedy='check the spelling, or use its address',
         ) from error
 
 
-def _check_numbers(workers, servers, restarts):
+def check_command(command):
+    """Raise `SettingsError` unless it is a training."""
+    if not command or command[0] not in ('finetune', 'pretrain'):
+        raise SettingsError(
+            'only finetune and pretrain can be launched',
+            found=' '.join(command) or 'nothing',
+            remedy='write the command after --, such as: bertnli launch --workers 2 -- finetune',
+        )
+
+
+def check_numbers(workers, servers, restarts=0):
+    """Raise `SettingsError` unless a job can have so many processes, and restarts."""
     for name, value, least in (('workers', workers, 1), ('servers', servers, 1), ('restarts', restarts, 0)):
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or not least <= value <= _MOST:
             raise SettingsError(
-                f'the number of {name} is not usable',
-                where=name,
-                found=value,
-                allowed=f'a whole number from {least}',
+                f'invalid number of {name}', found=value, allowed=f'a whole number from {least} to {_MOST}'
             )
 
 
-def _check_command(command):
-    if not command or command[0] not in ('finetune', 'pretrain'):
-        raise SettingsError(
-            'only a training can be launched',
-            where='bertnli launch',
-            found=' '.join(command) or 'nothing',
-            allowed='finetune or pretrain, with their options, after --',
-            remedy='bertnli launch --workers 2 -- finetune',
-        )
-
-
-def _plan(workers, servers, hosts, port, kvstore):
-    """The processes of a job: the scheduler, the servers in turn over the hosts, workers by slots."""
-    hosts = hosts or [Host(None, '127.0.0.1', workers)]
-    places = [host for host in hosts for _ in range(host.slots)]
-    if len(places) < workers:
-        raise SettingsError(
-            'there are more workers than places for them',
-            where='workers',
-            found=workers,
-            allowed=f'up to {len(places)}, the slots of all hosts',
-            remedy='add hosts or slots, or start fewer workers',
-        )
-    common = {
-        'DMLC_PS_ROOT_URI': hosts[0].address,
-        'DMLC_PS_ROOT_PORT': str(port),
+def job_variables(workers, servers, port, kvstore):
+    """What every process of a job finds in its environment."""
+    return {
+        'DMLC_PS_ROOT_PORT': str(port or _PORT),
         'DMLC_NUM_WORKER': str(workers),
         'DMLC_NUM_SERVER': str(servers),
         'BERTNLI_KVSTORE': kvstore,
     }
-    roles = [('scheduler', 0, hosts[0])]
-    roles += [('server', i, hosts[i % len(hosts)]) for i in range(servers)]
-    roles += [('worker', i, places[i]) for i in range(workers)]
-    sharing = collections.Counter(host for role, _, host in roles if role == 'worker')
-    return [
-        _Plan(
-            role,
-            number,
-            host,
-            {
-                **common,
-                'DMLC_ROLE': role,
-                'DMLC_NODE_HOST': host.address,  # the only address this process listens on
-                'BERTNLI_SHARE': str(max(1, sharing[host])),
-                **({'DMLC_RANK': str(number)} if role == 'worker' else {}),
-            },
+
+
+def roles_of(workers, servers):
+    """`(role, number)` of every process of a job."""
+    counts = {'scheduler': 1, 'server': servers, 'worker': workers}
+    return [(role, number) for role, count in counts.items() for number in range(count)]
+
+
+def role_variables(role, number, address, root):
+    """What one process finds in its environment: it listens on `address`, the scheduler on `root`."""
+    rank = {'DMLC_RANK': str(number)} if role == 'worker' else {}
+    return {'DMLC_ROLE': role, 'DMLC_NODE_HOST': address, 'DMLC_PS_ROOT_URI': root, **rank}
+
+
+def python_arguments(role, command):
+    """What a process in this role gives to Python."""
+    # With DMLC_ROLE in its environment, a process that imports MXNet serves until the workers have ended.
+    return ['-m', 'bertnli', *command] if role == 'worker' else ['-c', 'import bertnli.runtime']
+
+
+def _plan(workers, servers, hosts, variables):
+    """The `_Process`es of a job: the scheduler, servers over the hosts in turn, workers by slots."""
+    hosts = hosts or [Host(None, '127.0.0.1', workers)]
+    slots = [host for host in hosts for _ in range(host.slots)]
+    if len(slots) < workers:
+        raise SettingsError(
+            'more workers than slots',
+            found=workers,
+            allowed=f'up to {len(slots)}',
+            remedy='add slots or hosts',
         )
-        for role, number, host in roles
-    ]
+    places = {'scheduler': hosts[:1], 'server': hosts, 'worker': slots[:workers]}
+    planned = []
+    for role, number in roles_of(workers, servers):
+        host = places[role][number % len(places[role])]
+        share = {'BERTNLI_SHARE': str(max(1, places['worker'].count(host)))}
+        own = role_variables(role, number, host.address, hosts[0].address)
+        planned.append(_Process(role, number, host, {**variables, **own, **share}))
+    return planned
 
 
-def launch(
-    command,
-    *,
-    workers,
-    servers=1,
-    hosts=None,
-    port=None,
-    kvstore='dist_sync',
-    restarts=0,
-    ssh=_SSH,
-    say=print,
-):
+def launch(command, *, workers, servers=1, hosts=None, port=None, kvstore='dist_sync', restarts=0, say=print):
     """Run a training, `['finetune', …]` or `['pretrain', …]`, in many processes; returns an `Outcome`.
 
-    `hosts` are `Host`s to be reached with `ssh`, or None for this machine, where nothing listens beyond the
-    loopback address. A process that fails ends the job; unless a mistake of the reader's was the cause, it is
-    begun again up to `restarts` times from the last state that was kept. Ctrl-C and SIGTERM let the first
-    worker end its step and keep its state. `say` is told what happens in between.
+    `hosts` are `Host`s to be reached by ssh. None is this machine, where all listen on the loopback address
+    only. A process that fails ends the job. Unless the cause was a mistake of the reader's, the job resumes
+    up to `restarts` times from the last saved state. On Ctrl-C and SIGTERM the first worker finishes its step
+    and saves its state. `say` is told of restarts.
 
     Raises `SettingsError` before anything is started.
     """
-    _check_numbers(workers, servers, restarts)
     command = list(command)
-    _check_command(command)
-    for attempt in range(restarts + 1):
-        job = _Job(_plan(workers, servers, hosts, port or _free_port(hosts), kvstore), command, ssh)
-        outcome = job.run()
-        if outcome.code in (0, _MISTAKE) or job.stopped or attempt == restarts:
+    check_command(command)
+    check_numbers(workers, servers, restarts)
+    for restart in itertools.count(1):
+        variables = job_variables(workers, servers, port if port or hosts else _free_port(), kvstore)
+        job = _Job(_plan(workers, servers, hosts, variables))
+        outcome = job.run(command)
+        if outcome.code in (0, _MISTAKE) or job.stopped or restart > restarts:
             return outcome
-        say(f'{outcome.message}; restart {attempt + 1} of {restarts}')
-        command = [*command, *(['--resume'] if '--resume' not in command else [])]
-    raise AssertionError('unreachable')
+        say(f'{outcome.message}; restart {restart} of {restarts}')
+        command += [] if '--resume' in command else ['--resume']
 
 
-def _free_port(hosts):
-    """A free port of this machine; on another host nobody can look, and a usual one is taken."""
-    if hosts:
-        return _PORT
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
+def _free_port():
+    with socket.create_server(('127.0.0.1', 0)) as probe:
         return probe.getsockname()[1]
 
 
-class _Running:
-    """A process that was started: its plan, its guard here (or the ssh to it), and its last lines."""
+class _Process:
+    """A process of a job: its role, its guard on this machine (or the ssh to it), and its last lines."""
 
-    def __init__(self, plan, command, ssh, ended):
-        self.plan, self.code, self.lines = plan, None, collections.deque(maxlen=20)
-        # The first worker speaks for all; of the others something is shown when it matters.
-        heard = plan.role == 'worker' and plan.number == 0
-        words, variables = _guarded(plan, command, ssh)
-        self.process = subprocess.Popen(
+    def __init__(self, role, number, host, variables):
+        self.role, self.number, self.host, self.variables = role, number, host, variables
+        self.code, self.lines = None, collections.deque(maxlen=20)
+
+    def __str__(self):
+        name = self.role if self.role == 'scheduler' else f'{self.role} {self.number}'
+        return f'{name} on {self.host.name}' if self.host.name else name
+
+    def start(self, command, ended):
+        """Start it; it puts itself into the queue `ended` when it has ended."""
+        words, variables = self._words(command)
+        # The first worker prints for all. What the others print matters when they fail.
+        first = (self.role, self.number) == ('worker', 0)
+        output = {} if first else {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
+        self.guard = subprocess.Popen(
             words,
             env={**os.environ, **variables},
             stdin=subprocess.PIPE,
-            stdout=None if heard else subprocess.PIPE,
-            stderr=None if heard else subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us: we decide who ends when
+            start_new_session=True,  # Ctrl-C is for the launcher, which decides who ends when
+            **output,
         )
         self.watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         self.watcher.start()
 
+    def _words(self, command):
+        """The words that start the guard, and its variables, which ssh takes as words."""
+        own = [sys.executable, *python_arguments(self.role, command)]
+        words = [sys.executable, '-m', 'bertnli.cluster.launch', *own]
+        if self.host.name is None:
+            return words, self.variables
+        passed = {name: value for name, value in os.environ.items() if name.startswith(('BERTNLI_', 'OMP_'))}
+        variables = [f'{name}={value}' for name, value in {**passed, **self.variables}.items()]
+        remote = f'cd {shlex.quote(os.getcwd())} && exec {shlex.join(["env", *variables, *words])}'
+        return [*_SSH, self.host.name, remote], {}
+
     def _watch(self, ended):
-        if self.process.stdout:
-            with self.process.stdout as lines:
+        if self.guard.stdout:
+            with self.guard.stdout as lines:
                 self.lines.extend(line.decode('utf-8', 'replace').rstrip() for line in lines)
-        self.process.wait()
+        self.guard.wait()
         ended.put(self)
 
-    def tell(self, byte):
-        """Write to the guard; one that is gone has been noticed elsewhere."""
-        with contextlib.suppress(OSError, ValueError):
-            self.process.stdin.write(byte)
-            self.process.stdin.flush()
-
-    def hang_up(self):
-        with contextlib.suppress(OSError, ValueError):
-            self.process.stdin.close()
-
-    def kill(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-
-def _guarded(plan, command, ssh):
-    """The words that start a process with its guard, and what they need in the environment."""
-    python = [sys.executable, '-m']
-    does = [*python, 'bertnli', *command] if plan.role == 'worker' else [sys.executable, '-c', _SERVE]
-    words = [*python, 'bertnli.cluster.launch', *does]
-    if plan.host.name is None:
-        return words, plan.variables
-    passed = {**plan.variables, **{k: v for k, v in os.environ.items() if k.startswith(('BERTNLI_', 'OMP_'))}}
-    variables = [f'{name}={value}' for name, value in {**passed, **plan.variables}.items()]
-    remote = f'cd {shlex.quote(os.getcwd())} && exec {shlex.join(["env", *variables, *words])}'
-    return [*ssh, plan.host.name, remote], {}
+    def tell(self, message):
+        """Send the guard a beat, `b't'` for the process to end by itself, or b'' for its end now."""
+        with contextlib.suppress(OSError, ValueError):  # that a guard is gone is noticed elsewhere
+            if message:
+                self.guard.stdin.write(message)
+                self.guard.stdin.flush()
+            else:
+                self.guard.stdin.close()
 
 
 class _Job:
     """All processes of one attempt."""
 
-    def __init__(self, plans, command, ssh):
-        self.plans, self.command, self.ssh = plans, command, ssh
-        self.stopped = 0  # the signal that we were stopped with
+    def __init__(self, processes):
+        self.processes, self.running = processes, []
+        self.workers = [one for one in processes if one.role == 'worker']
+        self.stopped = 0  # or the signal that came
         self.ended = queue.SimpleQueue()  # processes that ended, and signals that came
-        self.running = []
 
-    def run(self):
+    def run(self, command):
+        """Start all processes, wait until the job is over, end them all; returns its `Outcome`."""
         former = {}
         try:
             if threading.current_thread() is threading.main_thread():
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    former[number] = signal.signal(number, lambda number, _: self.ended.put(number))
-            for plan in self.plans:
-                self.running.append(_Running(plan, self.command, self.ssh, self.ended))
+                    former[number] = signal.signal(number, self._note)
+            for one in self.processes:
+                one.start(command, self.ended)
+                self.running.append(one)
             return self._watch()
         finally:
             self._end()
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _workers(self):
-        return [one for one in self.running if one.plan.role == 'worker']
+    def _note(self, number, _):
+        self.stopped = number
+        self.ended.put(number)
 
-    def _next(self, seconds):
-        """What ended next, or None after some seconds; the guards hear beats meanwhile."""
-        until = time.monotonic() + seconds
+    def _watch(self):
+        """Wait until all workers have succeeded, anything has failed, or a signal has come."""
+        until, served = float('inf'), None
+        while any(one.code != 0 for one in self.workers):
+            event = self._next(until)
+            if isinstance(event, int):
+                # The first worker finishes its step and saves the state, unless a second signal comes.
+                self.workers[0].tell(b't')
+                self._wait(self.workers[:1], _STOP)
+                return Outcome(128 + event, 'interrupted')
+            if event is None or event.code:
+                return self._failed(event or served)
+            if event.role != 'worker':
+                # Servers end when the workers have said goodbye, which is shortly before their own end.
+                until, served = min(until, time.monotonic() + _GOODBYE), event
+        return Outcome(0, '')
+
+    def _next(self, until):
+        """What ended next, a signal, or None when the time is over; guards hear beats meanwhile."""
         while True:
             for one in self.running:
                 one.tell(b'b')
-            left = until - time.monotonic()
-            try:
-                found = self.ended.get(timeout=max(0.01, min(left, _BEAT)))
-            except queue.Empty:
-                if left <= _BEAT:
-                    return None
-                continue
-            if isinstance(found, _Running):
-                found.code = found.process.returncode
-            return found
+            with contextlib.suppress(queue.Empty):
+                event = self.ended.get(timeout=max(0.01, min(until - time.monotonic(), _BEAT)))
+                if isinstance(event, _Process):
+                    event.code = event.guard.returncode
+                return event
+            if time.monotonic() >= until:
+                return None
 
-    def _watch(self):
-        """Wait until all workers have ended well, anything has ended badly, or we are told to stop."""
-        until, done = float('inf'), None
-        while not all(one.code == 0 for one in self._workers()):
-            found = self._next(until - time.monotonic())
-            if isinstance(found, int):
-                self.stopped = found
-                return self._stop()
-            if found is None:
-                return self._failed(done)
-            if found.code:
-                return self._failed(found)
-            if found.plan.role != 'worker':
-                # The servers end when the workers have said goodbye, which is shortly before their own end.
-                until, done = min(until, time.monotonic() + _GOODBYE), found
-        return Outcome(0, '')
-
-    def _stop(self):
-        """Let the first worker end its step: it keeps the state for all."""
-        first, until = self._workers()[0], time.monotonic() + _STOP
-        first.tell(b't')
-        while first.code is None and time.monotonic() < until:
-            found = self._next(until - time.monotonic())
-            if isinstance(found, int):  # a second signal does not wait
+    def _wait(self, processes, seconds):
+        """Wait so long for some processes to end, or until a signal comes."""
+        until = time.monotonic() + seconds
+        while any(one.code is None for one in processes):
+            if not isinstance(self._next(until), _Process):
                 break
-        return Outcome(128 + self.stopped, 'interrupted')
 
-    def _failed(self, found):
-        """What to say of the process that ended first."""
-        first, plan, code = self._workers()[0], found.plan, found.code
-        if code == _MISTAKE and plan.role == 'worker' and found is not first:
-            # Most mistakes are everybody's, and the first worker tells them.
-            until = time.monotonic() + _GRACE
-            while first.code is None and time.monotonic() < until:
-                self._next(until - time.monotonic())
+    def _failed(self, one):
+        """The outcome after the first failure."""
+        first, name, code = self.workers[0], one.host.name, one.code
+        if code == _MISTAKE and one.role == 'worker':
+            self._wait([first], _GRACE)  # most mistakes are everybody's, and the first worker reports them
         if first.code == _MISTAKE:
-            return Outcome(_MISTAKE, 'the job has ended, because its first worker met a mistake')
-        problem = f'{plan} {_in_words(code)}'
-        if plan.host.name and code == 255:
-            problem = f'{plan.host.name} cannot be reached, or was lost'
-        if plan.host.name and code < 0:  # of what runs there, ssh tells a code from 0
-            problem = f'the ssh to {plan.host.name} {_in_words(code)}'
-        said = ''.join(f'\n  {line}' for line in list(found.lines)[-8:])
-        return Outcome(code if 0 < code < 256 else 128 - code, f'the job has ended: {problem}{said}')
+            return Outcome(_MISTAKE, 'the job failed: see the error of its first worker')
+        problem = f'{one} {_in_words(code)}'
+        if name and code == 255:
+            problem = f'{name} cannot be reached, or was lost'
+        if name and code < 0:  # ssh itself: it returns the codes of the other side as positive numbers
+            problem = f'ssh to {name} {_in_words(code)}'
+        said = ''.join(f'\n  {line}' for line in list(one.lines)[-8:])
+        return Outcome(code if 0 < code < 256 else 128 - code, f'the job failed: {problem}{said}')
 
     def _end(self):
-        """Let every process end, and see that it did: servers by themselves after success, others at once."""
-        if self.running and all(one.code == 0 for one in self._workers()):
-            until = time.monotonic() + _GRACE
-            while any(one.code is None for one in self.running) and time.monotonic() < until:
-                self._next(until - time.monotonic())
+        """End every process, and see that it is gone: after success servers by themselves, else at once."""
+        if all(one.code == 0 for one in self.workers):
+            self._wait(self.running, _GRACE)
         for one in self.running:
-            one.hang_up()
+            one.tell(b'')
         until = time.monotonic() + _GRACE
         for one in self.running:
             one.watcher.join(max(0.0, until - time.monotonic()))
-        for one in self.running:
-            if one.process.poll() is None:
-                one.kill()
+            one.guard.kill()  # unless it is gone; the kernel then kills its process
             one.watcher.join(_GRACE)
 
 
 def _in_words(code):
-    """An exit code, as a process or the guard of another one gives it."""
-    number = -code if code < 0 else code - 128 if code > 128 else None
-    if number in {int(one) for one in signal.Signals}:
-        return f'was ended by {signal.Signals(number).name}'
-    return 'ended too early' if code == 0 else f'ended with exit code {code}'
+    """An exit code, as a process or the guard of another one returns it."""
+    with contextlib.suppress(ValueError):
+        return f'was killed by {signal.Signals(-code if code < 0 else code - 128).name}'
+    return 'exited too early' if code == 0 else f'exited with code {code}'
 
 
 def _guard(words):
     """Run a command until it ends or the beats on standard input do; returns its exit code."""
     if os.environ['DMLC_ROLE'] == 'scheduler':
-        _check_port(os.environ['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT']))
+        check_port(os.environ['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT']))
     share = int(os.environ.pop('BERTNLI_SHARE', '1'))
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, len(os.sched_getaffinity(0)) // share)))
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
     libc = ctypes.CDLL(None)
     child = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # If even the guard is killed, the kernel ends the process.
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        # PR_SET_PDEATHSIG: if even the guard is killed, the kernel kills the process.
+        preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),
     )
+    threading.Thread(target=_listen, args=(child,), daemon=True).start()
     try:
-        while child.poll() is None:
-            ready = select.select([0, woken], [], [], _SILENCE)[0]
-            if woken in ready:
-                os.read(woken, 100)
-            beats = os.read(0, 100) if 0 in ready else None
-            if beats and b't' in beats:
-                child.terminate()
-            if beats == b'' or not ready:
-                break
+        code = child.wait()
     finally:
-        # What the process has started goes with it.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    code = child.wait()
+            os.killpg(child.pid, signal.SIGKILL)  # what the process has started goes with it
     return 128 - code if code < 0 else code
 
 
-def _check_port(address, port):
+def _listen(child):
+    """Kill a process when beats fail to come; `t` among them asks it to end by itself."""
+    while select.select([0], [], [], _SILENCE)[0] and (beats := os.read(0, 100)):
+        if b't' in beats:
+            child.terminate()
+    child.kill()
+
+
+def check_port(address, port):
     """Raise `SettingsError` unless this machine can listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise SettingsError(
-                'the scheduler cannot listen on its port',
-                where=f'{address}:{port}',
-                found=error.strerror,
-                allowed='a free port of an address of the first host',
-                remedy='choose another one with --port, or look for what else listens there',
-            ) from error
+    try:
+        socket.create_server((address, port)).close()
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            'the scheduler cannot listen on its port',
+            where=f'{address}:{port}',
+            found=str(error),
+            remedy='choose a free port of the first host with --port',
+        ) from error
 
 
 if __name__ == '__main__':

@@ -1,19 +1,20 @@
 """The same job under Slurm, MPI or Kubernetes."""
 
+import json
 import os
 import shlex
 import socket
 import sys
 
 from ..errors import SettingsError
-from .launch import _PORT, _SERVE, _address_of, _check_command, _check_numbers, _check_port
+from . import launch
 
 
 def task_environment(task, environ):
     """The variables of task `task` of a manager's: 0 the scheduler, then the servers, then the workers.
 
-    `environ` has `DMLC_PS_ROOT_URI` (a name or address of the task 0's host), `DMLC_PS_ROOT_PORT`,
-    `DMLC_NUM_WORKER` and `DMLC_NUM_SERVER`. Raises `SettingsError` if one is missing, or for a task too many.
+    `environ` has `DMLC_PS_ROOT_URI` (name or address of task 0's host), `DMLC_PS_ROOT_PORT`,
+    `DMLC_NUM_WORKER` and `DMLC_NUM_SERVER`. Raises `SettingsError` for invalid ones, or an unknown task.
 
     >>> given = {'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_PS_ROOT_PORT': '9091',
     ...          'DMLC_NUM_WORKER': '2', 'DMLC_NUM_SERVER': '1'}
@@ -22,42 +23,39 @@ def task_environment(task, environ):
     ('worker', '1', '127.0.0.1')
     """
     names = ('DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER')
-    root, port, workers, servers = (environ.get(name, '') for name in names)
-    if not (root and all(number.isdecimal() for number in (port, workers, servers))):
+    root, *numbers = (environ.get(name, '') for name in names)
+    if not (root and all(number.isdecimal() for number in numbers)):
         raise SettingsError(
-            'the variables of the cluster are incomplete',
+            'incomplete cluster variables',
             found=', '.join(f'{name}={environ.get(name)}' for name in names),
-            allowed='an address and three whole numbers',
             remedy='see what bertnli launch --print slurm sets',
         )
-    roles = [('scheduler', 0), *(('server', i) for i in range(int(servers)))]
-    roles += [('worker', i) for i in range(int(workers))]
+    _, workers, servers = (int(number[:9]) for number in numbers)
+    launch.check_numbers(workers, servers)
+    roles = launch.roles_of(workers, servers)
     if not 0 <= task < len(roles):
-        raise SettingsError(
-            'there is no such task',
-            where='task',
-            found=task,
-            allowed=f'0 to {len(roles) - 1}: one scheduler, {servers} servers and {workers} workers',
-        )
-    (role, number), root = roles[task], _address_of(root, 'DMLC_PS_ROOT_URI')
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((root, 9))  # sends nothing, but tells which of our addresses the way begins at
-        own = root if role == 'scheduler' else probe.getsockname()[0]
-    found = {'DMLC_ROLE': role, 'DMLC_PS_ROOT_URI': root, 'DMLC_NODE_HOST': own}
-    return {**found, 'DMLC_RANK': str(number)} if role == 'worker' else found
+        raise SettingsError('no such task', found=task, allowed=f'0 to {len(roles) - 1}')
+    role, number = roles[task]
+    root = own = launch.address_of(root, 'DMLC_PS_ROOT_URI')
+    if role != 'scheduler':
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((root, 9))  # sends nothing, but tells our own address on the way there
+            own = probe.getsockname()[0]
+    return launch.role_variables(role, number, own, root)
 
 
 def run_task(task, command):
     """Become task `task` of a job that Slurm, MPI or Kubernetes has started; does not return."""
-    _check_command(list(command))
-    found = task_environment(task, os.environ)
-    if found['DMLC_ROLE'] == 'scheduler':
-        _check_port(found['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT']))
-    worker = found['DMLC_ROLE'] == 'worker'
-    words = ['-m', 'bertnli', *command] if worker else ['-c', _SERVE]
-    os.execve(sys.executable, [sys.executable, *words], {**os.environ, **found})
+    launch.check_command(command)
+    variables = task_environment(task, os.environ)
+    role = variables['DMLC_ROLE']
+    if role == 'scheduler':
+        launch.check_port(variables['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT'][:9]))
+    words = [sys.executable, *launch.python_arguments(role, command)]
+    os.execve(sys.executable, words, {**os.environ, **variables})
 
 
+# The command's words follow `sh -c '…'` as its "$@": so they are quoted once, as the script's language does.
 _SCRIPTS = {
     'slurm': """\
 #!/bin/sh
@@ -65,7 +63,8 @@ _SCRIPTS = {
 {exports}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export DMLC_PS_ROOT_URI=$(getent ahostsv4 "$first" | awk 'NR == 1 {{ print $1 }}')
-srun --kill-on-bad-exit=1 sh -c 'exec bertnli launch --task "$SLURM_PROCID" -- {command}'
+srun --kill-on-bad-exit=1 sh -c 'exec bertnli launch --task "$SLURM_PROCID" -- "$@"' \\
+  sh {command}
 """,
     'mpi': """\
 #!/bin/sh
@@ -73,10 +72,11 @@ srun --kill-on-bad-exit=1 sh -c 'exec bertnli launch --task "$SLURM_PROCID" -- {
 {exports}
 export DMLC_PS_ROOT_URI=$(hostname -I | awk '{{ print $1 }}')
 mpirun -np {tasks} -x DMLC_PS_ROOT_URI -x DMLC_PS_ROOT_PORT -x DMLC_NUM_WORKER -x DMLC_NUM_SERVER \\
-  -x BERTNLI_KVSTORE sh -c 'exec bertnli launch --task "$OMPI_COMM_WORLD_RANK" -- {command}'
+  -x BERTNLI_KVSTORE sh -c 'exec bertnli launch --task "$OMPI_COMM_WORLD_RANK" -- "$@"' \\
+  sh {command}
 """,
     'kubernetes': """\
-# Put your image and its volumes in. A pod that fails ends the job; each listens on its own address only.
+# Insert your image and its volumes. A pod that fails ends the job; each listens on its own address only.
 apiVersion: v1
 kind: Service
 metadata: {{name: bertnli}}
@@ -98,7 +98,8 @@ spec:
         - name: bertnli
           image: YOUR-IMAGE
           command: [sh, -c, 'until getent ahostsv4 "$DMLC_PS_ROOT_URI"; do sleep 1; done;
-            exec bertnli launch --task "$JOB_COMPLETION_INDEX" -- {command}']
+            exec bertnli launch --task "$JOB_COMPLETION_INDEX" -- "$@"', sh]
+          args: {args}
           env:
 {env}
 """,
@@ -111,20 +112,18 @@ def manager_script(manager, command, *, workers, servers=1, port=None, kvstore='
     >>> print(manager_script('slurm', ['finetune'], workers=2).splitlines()[1])
     #SBATCH --ntasks=4   # a scheduler, 1 servers, 2 workers
     """
-    _check_numbers(workers, servers, 0)
-    _check_command(list(command))
-    variables = {
-        'DMLC_PS_ROOT_PORT': port or _PORT,
-        'DMLC_NUM_WORKER': workers,
-        'DMLC_NUM_SERVER': servers,
-        'BERTNLI_KVSTORE': kvstore,
-    }
+    launch.check_command(command)
+    launch.check_numbers(workers, servers)
+    variables = launch.job_variables(workers, servers, port, kvstore)
     root = {'DMLC_PS_ROOT_URI': 'bertnli-0.bertnli', **variables}
+    # Kubernetes replaces $(NAME) and takes $$ for $; a JSON list is one of YAML, too.
+    args = [word.replace('$', '$$') for word in command]
     return _SCRIPTS[manager].format(
-        tasks=1 + servers + workers,
+        tasks=len(launch.roles_of(workers, servers)),
         workers=workers,
         servers=servers,
         command=shlex.join(command),
+        args=json.dumps(args, ensure_ascii=False),
         exports='\n'.join(f'export {name}={value}' for name, value in variables.items()),
         env='\n'.join(f"            - {{name: {name}, value: '{value}'}}" for name, value in root.items()),
     )

@@ -106,8 +106,13 @@ def data_dir(source=None):
         return inside if inside.is_dir() else beside
     path = Path(source).expanduser()
     if not os.path.isdir(path):
-        remedy = "correct the path (data_dir=…, --data or BERTNLI_DATA), or use 'sample' or 'download'"
-        raise DataError('the data folder does not exist, or is not a folder', where=str(path), remedy=remedy)
+        raise DataError(
+            'the data folder does not exist, or is not a folder',
+            where=str(path),
+            found='a file' if os.path.exists(path) else 'nothing that you may read',
+            allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
+            remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
+        )
     return path
 
 

@@ -6,6 +6,7 @@ import stat
 import warnings
 
 from ..errors import DataError
+from ..machine.disk import unreadable
 
 # Honest gaps: counted, never an error. (Files that were joined repeat their header.)
 NO_LABEL, BLANK, HEADER = 'no gold label', 'blank line', 'repeated header'
@@ -94,11 +95,12 @@ def read_lines(path):
     try:
         file = open(path, 'rb')  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
-        raise DataError('the file cannot be read', where=str(path), found=error.strerror) from error
+        raise unreadable(path, error) from error
     with file:
         before = os.fstat(file.fileno())
         if before.st_size == 0 and stat.S_ISREG(before.st_mode):
-            raise DataError('the file is empty', where=str(path), remedy='copy or unpack it again')
+            parts = {'found': '0 bytes', 'allowed': 'at least one line', 'remedy': 'copy or unpack it again'}
+            raise DataError('the file is empty', where=str(path), **parts)
         # One byte more than allowed, so that _decode can tell.
         for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
             yield line
@@ -107,8 +109,8 @@ def read_lines(path):
         after = os.fstat(file.fileno())
     changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if changed and stat.S_ISREG(after.st_mode):
-        found = f'{before.st_size} bytes, then {after.st_size}'
-        raise DataError('the file changed while it was read', where=str(path), found=found)
+        found, remedy = f'{before.st_size} bytes, then {after.st_size}', 'retry once it is written'
+        raise DataError('the file changed while it was read', where=str(path), found=found, remedy=remedy)
 
 
 def _decode(line):

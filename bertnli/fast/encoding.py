@@ -1,7 +1,4 @@
-"""Whole batches of numbers in NumPy: what examples.py does for one example; tests hold the two together.
-
-Shapes: B pairs in the batch, T tokens in the longest input, P masked tokens in the richest input.
-"""
+"""Whole batches of numbers in NumPy: what examples.py does for one example; tests hold the two together."""
 
 from collections import defaultdict
 from itertools import chain, count, repeat
@@ -20,12 +17,12 @@ _CHUNK = 1024  # sentences; their words fit into a processor's cache
 _TIMEOUT = 120  # seconds for a chunk, which takes less than one; starting a process takes a few
 
 
-def index_words(sentences, table, unk=None):
-    """Numbers of all words of many sentences: (flat numbers, words per sentence), both int32.
+def index_words(sentences, table, unk=None, kind=np.int32):
+    """Numbers of all words of many sentences, of type `kind`, and how many each sentence has, int32.
 
-    `table` maps lower-case words to numbers, `unk` is the number of all others; with `unk=None`
-    the table itself must answer for new words (a `defaultdict`). Strings are split at blanks; lists
-    of words are taken too. This is the inner loop of every data set: only C functions touch a word.
+    `table` maps lower-case words to numbers, `unk` is the number of all others; with `unk=None` the table
+    itself must answer for new words (a `defaultdict`). Strings are split at blanks, lists of words are not.
+    This is the inner loop of every data set: only C functions touch a word.
 
     >>> index_words(['A dog', 'dog barks loudly', ['A', 'dog']], {'a': 5, 'dog': 6}, unk=0)
     (array([5, 6, 6, 0, 0, 5, 6], dtype=int32), array([2, 3, 2], dtype=int32))
@@ -37,7 +34,7 @@ def index_words(sentences, table, unk=None):
     lengths = np.fromiter(map(len, lists), np.int32, len(lists))
     flow = chain.from_iterable(lists)
     numbers = map(table.__getitem__, flow) if unk is None else map(table.get, flow, repeat(unk))
-    return np.fromiter(numbers, np.int32, int(lengths.sum())), lengths
+    return np.fromiter(numbers, kind, int(lengths.sum())), lengths
 
 
 def _split(sentence):
@@ -53,33 +50,29 @@ def encode(sentences, vocab, num_workers=0, progress=False):
 
     Raises `DataError` if something is not a sentence, `RuntimeMismatch` if a worker process dies or hangs.
     """
-    count = max(1, num_workers or 1)
-    # The vocabulary travels with each chunk to another process: few and large ones.
-    size = _CHUNK if count == 1 else max(_CHUNK, len(sentences) // (4 * count) + 1)
+    size, jobs, timeout, failures = _CHUNK, 1, None, ()
+    if num_workers and num_workers > 1:
+        # The vocabulary travels with each chunk to another process: few and large ones.
+        size, jobs, timeout = max(_CHUNK, len(sentences) // (4 * num_workers) + 1), num_workers, _TIMEOUT
+        failures = BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError
     starts = range(0, len(sentences), size)
-    kind, vocabulary = _word_type(len(vocab)), (vocab.token_to_idx, vocab['<unk>'])
-    timeout = _TIMEOUT if count > 1 else None
-    pool = joblib.Parallel(count, 'loky', 'generator', timeout=timeout, batch_size=1, max_nbytes=None)
-    parts = pool(joblib.delayed(_encode_chunk)(sentences[i : i + size], *vocabulary, kind) for i in starts)
+    known = vocab.token_to_idx, vocab['<unk>'], _word_type(len(vocab))
+    pool = joblib.Parallel(jobs, 'loky', 'generator', timeout=timeout, batch_size=1, max_nbytes=None)
+    parts = pool(joblib.delayed(index_words)(sentences[i : i + size], *known) for i in starts)
     bar = tqdm(parts, 'encoding', len(starts), disable=not progress, unit='chunk', leave=False)
     try:
         flat, lengths = map(np.concatenate, zip(*bar))
-    except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
-        timed_out = isinstance(error, joblib.parallel.TimeoutError)
+        return flat, lengths
+    except failures as error:
+        hung = isinstance(error, joblib.parallel.TimeoutError)
         raise RuntimeMismatch(
             'a worker process died or hung while it encoded sentences',
-            found=f'no answer for {_TIMEOUT} seconds' if timed_out else f'{type(error).__name__}: {error}',
+            found=f'no answer for {_TIMEOUT} seconds' if hung else f'{type(error).__name__}: {error}',
             remedy='close other programs (most often memory ran out), or use num_workers=0',
         ) from error
     finally:
-        if count > 1:  # idle workers would stay for minutes
+        if jobs > 1:  # idle workers would stay for minutes
             get_reusable_executor(reuse=True).shutdown(kill_workers=True)
-    return flat, lengths
-
-
-def _encode_chunk(sentences, table, unk, kind):
-    flat, lengths = index_words(sentences, table, unk)
-    return flat.astype(kind), lengths  # the wide type never exists for the whole corpus
 
 
 def _word_type(vocab_size):
@@ -87,14 +80,10 @@ def _word_type(vocab_size):
 
 
 def index_corpus(sentences, min_freq, progress=False):
-    """(flat, lengths, vocab): the numbers of all words, and a vocabulary built of these very words.
-
-    Words are numbered as they come, counted, and renumbered once the vocabulary is known: each is split once.
-    """
+    """(flat, lengths, vocab): the numbers of all words, and a vocabulary built of these very words."""
     if min_freq < 0:
-        raise SettingsError(
-            'negative word frequency', where='min_freq', found=min_freq, allowed='0 or more (the chapter: 5)'
-        )
+        raise SettingsError('negative word frequency', where='min_freq', found=min_freq, allowed='0 or more')
+    # Words are numbered as they come, counted, and renumbered once the vocabulary is known.
     seen = defaultdict(count().__next__)
     chunks = range(0, len(sentences), _CHUNK)
     bar = tqdm(chunks, 'indexing', disable=not progress, unit='chunk', leave=False)
@@ -108,15 +97,11 @@ def index_corpus(sentences, min_freq, progress=False):
 
 
 class PairTable(NamedTuple):
-    """Many pairs without padding: all words one after the other, and where each sentence lies.
+    """Many pairs without padding: all words one after the other, and where the two sentences of each lie."""
 
-    `flat` holds word numbers (uint16 if they fit), `starts` and `lengths` are (n, 2): premise and
-    hypothesis of each pair. Shortening a pair shortens only its `lengths`.
-    """
-
-    flat: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
+    flat: np.ndarray  # (N,) word numbers, uint16 if they fit
+    starts: np.ndarray  # (n, 2)
+    lengths: np.ndarray  # (n, 2); truncation changes nothing else
 
     @classmethod
     def from_columns(cls, flat, lengths):
@@ -137,10 +122,10 @@ class PairTable(NamedTuple):
 
 
 def join_pairs(table, rows, special, width=None):
-    """BERT inputs for some rows of a `PairTable`: (token_ids, segments, valid_lens).
+    """`encode_pair` for some rows of a `PairTable`, without a loop: (token_ids, segments, valid_lens).
 
     (B, T), (B, T) and (B,), all int32; T is `width`, or the longest of the inputs. `special` is
-    what `require_special` returned. This is `encode_pair` for a batch, without a loop over rows.
+    what `require_special` returned.
     """
     pad, _, cls, sep = special
     start_a, start_b = table.starts[rows].T[:, :, None]  # (B, 1) each
@@ -164,8 +149,8 @@ def join_pairs(table, rows, special, width=None):
 def mask_batch(token_ids, valid_lens, special, ordinary, rng):
     """`mask_tokens` for a batch, without a loop: (token_ids, pred_positions, mlm_weights, mlm_Y).
 
-    (B, T), then three times (B, P); unused places hold 0. `ordinary` is what `ordinary_ids`
-    returned, `rng` a NumPy generator. The input is not changed.
+    (B, T), then three times (B, P), P for the row with most masks; unused places hold 0. `ordinary` is
+    what `ordinary_ids` returned, `rng` a NumPy generator. The input is not changed.
     """
     _, mask, cls, sep = special
     hidden = (token_ids == cls) | (token_ids == sep)  # (B, T)

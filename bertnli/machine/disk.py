@@ -25,8 +25,15 @@ def checksum(path, like=''):
             for block in iter(lambda: file.read(1 << 20), b''):
                 digest.update(block)
     except OSError as error:
-        raise DataError('the file cannot be read', where=str(path), found=error.strerror) from error
+        raise unreadable(path, error) from error
     return digest.hexdigest()
+
+
+def unreadable(path, error):
+    """The `DataError` for a file that cannot be read."""
+    allowed, remedy = 'a file that exists and that you may read', 'check the path and its permissions'
+    found = error.strerror
+    return DataError('the file cannot be read', where=str(path), found=found, allowed=allowed, remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -71,7 +78,8 @@ def write_json(path, content):
     try:
         write_bytes(path, content)
     except OSError as error:
-        raise DataError('the file cannot be written', where=str(path), found=str(error)) from error
+        where, remedy = str(path), 'choose a writable folder on a disk with free space'
+        raise DataError('the file cannot be written', where=where, found=str(error), remedy=remedy) from error
 
 
 def as_json(content):

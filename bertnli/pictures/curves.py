@@ -126,8 +126,7 @@ def _frame(axes, panel):
 
 def _label_ends(axes, labels):
     """Write each line's name at its right end, moved apart where two would overlap."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high)
+    low, high = axes.set_ylim(*axes.get_ylim())
     gap = 0.085 * (high - low)  # one line of text
     labels = sorted(labels, key=lambda label: label[0])
     heights = [value for value, _, _ in labels]
@@ -184,7 +183,7 @@ class LiveCurves:
             return
         start = time.monotonic()
         figure = self.figure()
-        data, metadata = figure._repr_mimebundle_()
+        data, metadata = figure.bundle()
         data['text/plain'] = repr(figure)
         # subtle: sent raw; the formatter that pyplot registers would change its size each time.
         if self._display is None:

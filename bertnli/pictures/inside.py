@@ -128,9 +128,8 @@ def show_saliency(words, values, *, title=None):
     ]
     content = []
     for word, value in zip(words, values):
-        content += [_salient_word(word, value, abs(value) / largest), ' ']
-        if word == '<sep>':
-            content.append(style.BREAK)
+        end = style.BREAK if word == '<sep>' else ''
+        content += [_salient_word(word, value, abs(value) / largest), ' ', end]
     alt = f'Saliency of {len(words)} words: {", ".join(told) or "all are 0"}.'
     key = style.element('p', 'solid line: speaks for it; dashed: against it', style='font-size: 13px')
     return style.Page(alt, title, style.element('div', *content), key)

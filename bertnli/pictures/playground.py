@@ -7,9 +7,8 @@ import importlib
 import textwrap
 
 from ..analysis.inside import attention, saliency
-from ..corpora.treebank import words
 from ..errors import DataError, RuntimeMismatch, SettingsError
-from ..prediction import predict_snli
+from ..prediction import predict_snli, sentence_words
 from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
 from .answers import show_probabilities
@@ -125,7 +124,7 @@ class Playground:
 
     def _unread(self, premise, hypothesis, read):
         """Notes on what the network could not read: unknown words, and words beyond its maximum length."""
-        typed, notes = [*words(premise), *words(hypothesis)], []
+        typed, notes = [*sentence_words(premise), *sentence_words(hypothesis)], []
         # subtle: never `word in vocab`, which does not end with d2l's class.
         known = self._vocab.token_to_idx
         unknown = list(dict.fromkeys(word for word in typed if word not in known))
@@ -144,13 +143,12 @@ class Playground:
     def _look(self, _change=None):
         if self._attention is None:
             return
-        tokens, weights = self._attention
-        layer, head = self.layer.value, self.head.value
+        (tokens, weights), layer, head = self._attention, self.layer.value, self.head.value
         title = f'Attention, layer {layer}, head {head}'
         if len(tokens) > _SHOWN:
             title += f' (the first {_SHOWN} of {len(tokens)} tokens)'
-        shown = weights[layer, head, :_SHOWN, :_SHOWN]
-        self.looks.value = show_attention(shown, tokens[:_SHOWN], title=title).html
+        weights = weights[layer, head, :_SHOWN, :_SHOWN]
+        self.looks.value = show_attention(weights, tokens[:_SHOWN], title=title).html
 
 
 def _ipywidgets():

@@ -3,7 +3,6 @@
 import math
 
 import numpy
-from matplotlib.ticker import LogLocator
 
 from ..errors import SettingsError
 from . import style
@@ -34,10 +33,12 @@ def plot_ratios(rows, *, title=None):
     # Space for the number beside the longest bar on each side.
     low, high = min(1, *ratios), max(1.3, *ratios)
     margin = (high / low) ** 0.16
-    axes.set(xlim=(low / (margin if low < 1 else 1.02), high * margin), ylim=(len(names) - 0.4, -0.6))
-    axes.set_xlabel('times as fast (line: equally fast)')
+    low, high = low / (margin if low < 1 else 1.02), high * margin
+    axes.set(xlim=(low, high), ylim=(len(names) - 0.4, -0.6), xlabel='times as fast (line: equally fast)')
     # 1, 2 and 5 times the powers of ten, or only these where that would be too many.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 700 else (1,)))
+    powers = 10.0 ** numpy.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = numpy.outer(powers, (1, 2, 5) if high / low < 2000 else (1,)).ravel()
+    axes.set_xticks(ticks[(low <= ticks) & (ticks <= high)])
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     axes.minorticks_off()
     axes.tick_params(axis='y', length=0)
@@ -103,8 +104,7 @@ def plot_speedups(panels, *, title=None):
     all_axes[0].set_ylabel('times as fast (forecast)')
     for axes, (panel, lines) in zip(all_axes, panels.items()):
         axes.set(title=panel, xlabel='workers')
-        axes.set_xscale('log', base=2)
-        axes.set_yscale('log', base=2)
+        axes.loglog(base=2)
         looks = zip((style.VERMILION, style.BLUE, style.GREEN), ('o-', 's--', '^-.'))
         for (name, points), (color, marks) in zip(lines.items(), looks):
             points = style.numbers('points', points, 'above 0', (None, 2))

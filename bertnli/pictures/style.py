@@ -77,12 +77,15 @@ class Picture(Figure):
             image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
         return file.getvalue()
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def bundle(self, **_):
+        """What Jupyter displays: the figure by MIME type, and metadata."""
         image = base64.b64encode(self.png()).decode('ascii')
         # subtle: notebooks and their exports ignore a PNG's description, but all of them prefer HTML to PNG;
         # the PNG is for programs that cannot display HTML.
         page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}">'
         return {'image/png': image, 'text/html': page}, {'image/png': {'alt': self.alt}}
+
+    _repr_mimebundle_ = bundle
 
 
 class _Html(str):

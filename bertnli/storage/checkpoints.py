@@ -13,17 +13,20 @@ import datetime
 import hashlib
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as onp
 import safetensors.numpy
 
+from .. import runtime
+from ..corpora.files import download_extract
 from ..devices import devices_of, try_all_gpus
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SettingsError
 from ..machine.disk import as_json, write_bytes
 from ..model import BERTClassifier, BERTModel
-from ..runtime import mx, np, parameters_by_path, report
-from ..settings import ModelSettings
+from ..runtime import full_name, mx, np, parameters_by_path, report
+from ..settings import ModelSettings, changed
 from ..text import LABELS
 from ..tokens import Vocab
 from .d2l_weights import read_params, sizes_of, words_in
@@ -33,6 +36,9 @@ _WEIGHTS = Path(__file__).parents[1] / 'weights'
 _FORMAT = 1
 _KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
+# The book's sizes, in its order; units of BERTs that were published, whose heads are 64 wide.
+_BOOK = ('num_hiddens', 'ffn_num_hiddens', 'num_heads', 'num_layers', 'dropout', 'max_len', 'devices')
+_PUBLISHED = (256, 768)
 _ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics)[.-]')  # what a killed process left over
 
 
@@ -75,40 +81,40 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         with onp.errstate(over='ignore'):  # what is too large becomes infinite, and is refused below
             weights = {name: array.astype('float16') for name, array in weights.items()}
         _check_fit(weights, rebuilt, 'the network to be saved')
-    files = {
-        'weights': ('safetensors', safetensors.numpy.save(weights)),
-        'vocab': ('json', as_json(list(vocab.idx_to_token))),
-    }
+    files, entries = {}, {}
+    for part, suffix, content in (
+        ('weights', 'safetensors', safetensors.numpy.save(weights)),
+        ('vocab', 'json', as_json(list(vocab.idx_to_token))),
+    ):
+        digest = hashlib.sha256(content).hexdigest()
+        name = f'{part}-{digest[:12]}.{suffix}'
+        files[name], entries[part] = content, {'name': name, 'bytes': len(content), 'sha256': digest}
     manifest = {
         'format': _FORMAT,
         'kind': kind,
         'model': dataclasses.asdict(bert.settings),
         'labels': list(LABELS) if kind == 'nli' else [],
         'max_len': max_len,
-        'files': {},
+        'files': entries,
         'versions': {name: report()[name] for name in ('bertnli', 'mxnet', 'd2l', 'numpy', 'python')},
         'written': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'notes': notes or {},
     }
-    for part, (suffix, content) in files.items():
-        digest = hashlib.sha256(content).hexdigest()
-        name = f'{part}-{digest[:12]}.{suffix}'
-        manifest['files'][part] = {'name': name, 'bytes': len(content), 'sha256': digest}
     manifest = json.loads(as_json(manifest))  # as a reader will see it, keys and tuples included
     content = as_json({**manifest, 'sha256': _digest(manifest)})
     try:
-        for part, entry in manifest['files'].items():
-            write_bytes(folder / entry['name'], files[part][1])
+        for name in files:
+            write_bytes(folder / name, files[name])
         _read_back(folder, content, weights)
         write_bytes(folder / 'manifest.json', content)
     except OSError as error:
+        remedy = 'choose a writable folder on a disk with space; the existing model was left unchanged'
         raise CheckpointError(
-            'the model cannot be written',
-            where=str(folder),
-            found=str(error),
-            remedy='choose a folder that you may write to, with room; the existing model was left unchanged',
+            'the model cannot be written', where=str(folder), found=str(error), remedy=remedy
         ) from error
-    _remove_older(folder, {entry['name'] for entry in manifest['files'].values()})
+    for path in folder.iterdir():
+        if (_NAME.fullmatch(path.name) and path.name not in files) or _ASIDE.match(path.name):
+            path.unlink()
     return folder
 
 
@@ -157,12 +163,9 @@ def _check_answers(net, rebuilt, vocab_size, length):
 def _read_back(folder, manifest, weights):
     """What now lies on the disk must load before the old model goes."""
     try:
-        entries = _parse_manifest(manifest, folder)['files']
-        content = {part: _read_verified(folder, part, entry) for part, entry in entries.items()}
-        Vocab.from_list(words_in(content['vocab']))
-        found = safetensors.numpy.load(content['weights'])
+        _, found = _read_files(folder, _parse_manifest(manifest, folder))
         if not all(onp.array_equal(found[name], weights[name]) for name in {*found, *weights}):
-            raise ValueError('the weights are others')
+            raise ValueError('unexpected weights')
     except Exception as error:
         raise CheckpointError(
             'the model that was written cannot be loaded',
@@ -195,12 +198,6 @@ def _digest(manifest):
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def _remove_older(folder, current):
-    for path in folder.iterdir():
-        if (_NAME.fullmatch(path.name) and path.name not in current) or _ASIDE.match(path.name):
-            path.unlink()
-
-
 def load_checkpoint(folder, devices=None, *, kind=None):
     """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
@@ -220,28 +217,28 @@ def load_checkpoint(folder, devices=None, *, kind=None):
             allowed=wanted[kind],
             remedy='`bertnli pretrain` writes the one, `bertnli finetune` the other',
         )
-    content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
+    vocab, weights = _read_files(folder, manifest)
     try:
         settings = ModelSettings(**manifest['model'])
-        vocab = Vocab.from_list(words_in(content['vocab']))
-        weights = safetensors.numpy.load(content['weights'])
         sizes = sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
         if manifest['model'] != {**manifest['model'], **sizes}:
             raise ValueError('the settings are not those of the weights')
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
-        raise _torn(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
+        raise _damaged(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
     net = _build(manifest['kind'], len(vocab), settings)
     _set_weights(net, weights, devices or try_all_gpus(), str(folder))
-    return Checkpoint(
-        net,
-        vocab,
-        manifest['kind'],
-        settings,
-        tuple(manifest['labels']),
-        manifest['max_len'],
-        manifest['notes'],
-    )
+    labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
+    return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
+
+
+def _read_files(folder, manifest):
+    """The vocabulary and the weights that a manifest names."""
+    content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
+    try:
+        return Vocab.from_list(words_in(content['vocab'])), safetensors.numpy.load(content['weights'])
+    except Exception as error:  # as above
+        raise _damaged(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
 
 
 def _folder_of(name):
@@ -249,7 +246,7 @@ def _folder_of(name):
     return _WEIGHTS / name if str(name) in SHIPPED else Path(name)
 
 
-def _torn(folder, name, found):
+def _damaged(folder, name, found):
     return CheckpointError(
         'a file of the model is damaged',
         where=str(folder / name),
@@ -278,37 +275,36 @@ def _parse_manifest(content, folder):
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _torn(folder, 'manifest.json', str(error)) from error
+        raise _damaged(folder, 'manifest.json', str(error)) from error
     if not isinstance(manifest, dict) or 'format' not in manifest:
-        raise _torn(folder, 'manifest.json', 'another content')
+        raise _damaged(folder, 'manifest.json', 'unexpected content')
     if manifest['format'] != _FORMAT:
         raise CheckpointError(
-            'the model was written in another format',
+            'unknown model format',
             where=str(path),
             found=manifest['format'],
             allowed=_FORMAT,
             remedy='update bertnli',
         )
     if manifest.pop('sha256', None) != _digest(manifest):
-        raise _torn(folder, 'manifest.json', 'another checksum')
+        raise _damaged(folder, 'manifest.json', 'checksum mismatch')
     kind, files, model = (manifest.get(name) for name in ('kind', 'files', 'model'))
-    if (
-        kind not in list(_KINDS)
-        or not (
-            isinstance(files, dict) and isinstance(model, dict) and isinstance(manifest.get('notes'), dict)
-        )
-        or set(files) != {'weights', 'vocab'}
-        or not all(isinstance(entry, dict) for entry in files.values())
-        or not isinstance(manifest.get('max_len'), int)
+    dictionaries = isinstance(files, dict) and [model, manifest.get('notes'), *files.values()]
+    if not (
+        kind in list(_KINDS)
+        and dictionaries
+        and all(isinstance(one, dict) for one in dictionaries)
+        and set(files) == {'weights', 'vocab'}
+        and isinstance(manifest.get('max_len'), int)
     ):
-        raise _torn(folder, 'manifest.json', 'fields are missing, or unknown')
+        raise _damaged(folder, 'manifest.json', 'missing or unknown fields')
     if manifest.get('labels') != (list(LABELS) if kind == 'nli' else []):
         raise CheckpointError(
-            'the model counts its labels in another order',
+            'unexpected order of labels',
             where=str(path),
             found=manifest.get('labels'),
             allowed=list(LABELS),
-            remedy='two classes would be swapped in silence; train with this library',
+            remedy='its answers would be swapped silently: train with this library',
         )
     return manifest
 
@@ -318,16 +314,16 @@ def _read_verified(folder, part, entry):
     name, size, digest = (entry.get(key) for key in ('name', 'bytes', 'sha256'))
     # No name leads out of the folder.
     if not (isinstance(name, str) and _NAME.fullmatch(name) and name.startswith(part)):
-        raise _torn(folder, 'manifest.json', f'a file of the name {name!r}')
+        raise _damaged(folder, 'manifest.json', f'unexpected file name {name!r}')
     path = folder / name
     try:
         if path.stat().st_size != size:
-            raise _torn(folder, name, f'{path.stat().st_size} bytes instead of {size}')
+            raise _damaged(folder, name, f'{path.stat().st_size} bytes instead of {size}')
         content = path.read_bytes()
     except OSError as error:
-        raise _torn(folder, name, error.strerror) from error
+        raise _damaged(folder, name, error.strerror) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise _torn(folder, name, 'another checksum')
+        raise _damaged(folder, name, 'checksum mismatch')
     return content
 
 
@@ -340,50 +336,92 @@ def _set_weights(net, weights, devices, where):
 
 
 def _check_fit(weights, net, where):
-    """Names and shapes must be the network's, and all numbers finite."""
+    """Names and shapes must be the network's, and all weights finite numbers, also in 32 bits."""
     shapes = {name: parameter.shape for name, parameter in parameters_by_path(net).items()}
-    wrong = sorted(name for name in {*shapes, *weights} if _shape(weights, name) != shapes.get(name))
-    wrong += [name for name, array in weights.items() if not onp.isfinite(array).all()]
+    found = {name: array.shape for name, array in weights.items()}
+    wrong = sorted(name for name in {*shapes, *found} if found.get(name) != shapes.get(name))[:5]
     if wrong:
         raise CheckpointError(
-            'the weights do not fit the model or its vocabulary, or are not finite',
+            'the weights do not fit the model or its vocabulary',
             where=where,
-            found=', '.join(f'{name} {_shape(weights, name) or "missing"}' for name in wrong[:5]),
-            allowed=', '.join(f'{name} {shapes.get(name, "absent")}' for name in wrong[:5]),
+            found=', '.join(f'{name} {found.get(name, "missing")}' for name in wrong),
+            allowed=', '.join(f'{name} {shapes.get(name, "absent")}' for name in wrong),
             remedy='use weights, vocabulary and settings of one and the same training',
+        )
+    with onp.errstate(over='ignore'):  # what is too large becomes infinite
+        wrong = [
+            f'{name} {array.dtype}'
+            for name, array in weights.items()
+            if array.dtype.kind != 'f' or not onp.isfinite(array.astype('float32')).all()
+        ]
+    if wrong:
+        raise CheckpointError(
+            'some weights are not finite numbers',
+            where=where,
+            found=', '.join(wrong[:5]),
+            allowed='floating-point weights, finite in 32 bits',
+            remedy='train again with a lower learning rate, or copy the weights again',
         )
 
 
-def _shape(weights, name):
-    return weights[name].shape if name in weights else None
+def load_pretrained_model(pretrained_model, *book, **options):
+    """A pretrained network and its vocabulary, `(net, vocab)` (chapter section 16.7).
 
+    `pretrained_model` is a folder of this library's, the name of a model that comes with it, a folder in the
+    layout of d2l's published weights (`vocab.json` and `pretrained.params`), or a name that d2l publishes
+    ('bert.small'). `devices` and the sizes of `ModelSettings` (`num_blks` for `num_layers`) may follow, by
+    name or in the book's order. Sizes are read from the files; given ones must agree.
 
-def load_pretrained_model(pretrained_model, devices=None, **sizes):
-    """A pretrained network and its vocabulary, `(net, vocab)`, from a folder (chapter section 16.7).
-
-    The folder is one of this library's (or the name of a model that comes with it), or has the layout of
-    d2l's published weights (`vocab.json` and `pretrained.params`). The latter says nothing of its heads and
-    dropout: heads are taken to be 64 units wide, as in every published BERT, dropout 0.1; `num_heads=` and
-    `dropout=` say otherwise.
+    d2l's layout says nothing of its heads: without `num_heads` they are taken to be 64 units wide, as in
+    published BERTs, and for other BERTs a warning says so. Raises `CheckpointError` and `SettingsError`.
     """
+    options.update(zip(_BOOK if len(book) > 1 else ['devices'], book))
+    devices = options.pop('devices', None) or try_all_gpus()
+    if 'num_blks' in options:
+        options['num_layers'] = options.pop('num_blks')
+    changed(ModelSettings(), **dict.fromkeys(options))  # refuses unknown names
     folder = _folder_of(pretrained_model)
+    if not folder.exists() and str(pretrained_model) in runtime.d2l.DATA_HUB:
+        folder = Path(download_extract(str(pretrained_model)))
     if not (folder / 'pretrained.params').is_file():
         loaded = load_checkpoint(folder, devices, kind='bert')
+        _check_sizes(options, dataclasses.asdict(loaded.settings))
         return loaded.net, loaded.vocab
     try:
         vocab = Vocab.from_list(words_in((folder / 'vocab.json').read_bytes()))
         weights = read_params((folder / 'pretrained.params').read_bytes())
         found = sizes_of(weights)
-        # Not written down anywhere: what every published BERT has.
-        found = {'num_heads': max(1, found['num_hiddens'] // 64), 'dropout': 0.1, **found}
     except Exception as error:  # a damaged file may fail anyhow
         raise CheckpointError(
             'the published weights cannot be read',
             where=str(folder),
             found=f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}',
             allowed='vocab.json (a list of words) and pretrained.params (of a BERTModel)',
-            remedy='unpack the archive again',
+            remedy='unpack the archive again; weights of another edition: load them into a network of that '
+            'edition, net.load_parameters(path)',
         ) from error
-    net = _build('bert', len(vocab), ModelSettings(**{**found, **sizes}))
-    _set_weights(net, weights, devices or try_all_gpus(), str(folder))
+    _check_sizes(options, found)
+    if 'num_heads' not in options:
+        found['num_heads'] = max(1, found['num_hiddens'] // 64)
+        if found['num_hiddens'] not in _PUBLISHED:
+            warnings.warn(
+                f'{folder} does not say how many heads it has: {found["num_heads"]} are assumed, 64 units '
+                'wide; give num_heads=… if that is wrong',
+                stacklevel=2,
+            )
+    net = _build('bert', len(vocab), ModelSettings(**{'dropout': 0.1, **options, **found}))
+    _set_weights(net, weights, devices, str(folder))
     return net, vocab
+
+
+def _check_sizes(given, found):
+    """Sizes that a caller gives, as the book does, must be those of the files; dropout may be another."""
+    wrong = [name for name in given if name != 'dropout' and found.get(name, given[name]) != given[name]]
+    if wrong:
+        raise SettingsError(
+            'the pretrained model has other sizes',
+            where='load_pretrained_model',
+            found=', '.join(f'{name}={given[name]}' for name in wrong),
+            allowed=', '.join(f'{name}={found[name]}' for name in wrong),
+            remedy='leave the sizes out: they are read from the files',
+        )

@@ -1,4 +1,4 @@
-"""The state of a training in a folder, so that a run that was killed at any moment can go on from there.
+"""The state of a training in a folder, so that a run that was killed at any moment can be resumed.
 
 A state is one file, written whole: arrays in the format of safetensors, the numbers and a description of the
 run as JSON beside them, and the checksum of everything in the file's name. Nothing is pickled. The newest
@@ -19,7 +19,7 @@ import numpy as onp
 import safetensors.numpy
 
 from ..errors import CheckpointError
-from ..machine.disk import whole_file
+from ..machine.disk import write_bytes
 from ..settings import FinetuneSettings, PretrainSettings
 from ..training import State
 
@@ -66,8 +66,7 @@ class Keeper:
         if self.last is None:
             self._remove()
         try:
-            with whole_file(path) as file:
-                file.write(content)
+            write_bytes(path, content)
         except OSError as error:
             # Hours of work are not given up for this: there may be room again, or no need.
             warnings.warn(f'the state after step {steps} is not kept: {error}', stacklevel=4)
@@ -111,7 +110,7 @@ class Keeper:
 
 
 def state_to_bytes(run, state):
-    """The bytes of a file, or None for a state that is not finite: nobody should go on from there."""
+    """The bytes of a file, or None for a state that is not finite: nobody should resume from it."""
     if not all(onp.isfinite(array).all() for array in state.arrays.values()):
         return None
     try:
@@ -138,7 +137,7 @@ def _read(path):
     try:
         content = path.read_bytes()
         if not name or hashlib.sha256(content).hexdigest() != name[1]:
-            raise ValueError('another checksum than in its name')
+            raise ValueError('checksum mismatch')
         version, run, state = state_from_bytes(content)
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
@@ -147,15 +146,15 @@ def _read(path):
             where=str(path),
             found=str(error),
             allowed='the file as it was written',
-            remedy='begin anew, without resume',
+            remedy='start over without --resume',
         ) from error
     if version != _FORMAT:
         raise CheckpointError(
-            'the state was written in another format',
+            'unknown state format',
             where=str(path),
             found=version,
             allowed=_FORMAT,
-            remedy='update bertnli, or begin anew, without resume',
+            remedy='update bertnli, or start over without --resume',
         )
     return run, state
 
@@ -165,20 +164,20 @@ def check_same_run(found, wanted, where):
 
     >>> check_same_run({'seed': 1, 'pairs': 5}, {'seed': 2, 'pairs': 5}, 'runs/bert')
     Traceback (most recent call last):
-    bertnli.errors.CheckpointError: another training was begun here
+    bertnli.errors.CheckpointError: this folder belongs to a different run
       where: runs/bert
       found: 'seed: 1'
       allowed: seed: 2
-      remedy: continue with the settings and data it began with, or begin anew, without resume
+      remedy: resume with the settings and data it began with, or start over without --resume
     """
     # A setting that is younger than the state was what its default is: the new name changed nothing.
     found = {**_DEFAULTS.get(found.get('job'), {}), **found}
     other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if other:
         raise CheckpointError(
-            'another training was begun here',
+            'this folder belongs to a different run',
             where=str(where),
             found=', '.join(f'{name}: {found.get(name)}' for name in other),
             allowed=', '.join(f'{name}: {wanted.get(name)}' for name in other),
-            remedy='continue with the settings and data it began with, or begin anew, without resume',
+            remedy='resume with the settings and data it began with, or start over without --resume',
         )

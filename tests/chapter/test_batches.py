@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertnli.batches import Batches, get_dataloader_workers, length_grouped, load_data_snli, load_data_wiki
+from bertnli.corpora.files import download_extract
 from bertnli.datasets import SNLIBERTDataset, WikiTextDataset
 from bertnli.errors import DataError, SettingsError
-from bertnli.runtime import np
+from bertnli.runtime import d2l, np
+from bertnli.text import read_snli
 from bertnli.tokens import RESERVED, Vocab
 
 WORDS = [f'w{n}' for n in range(30)]
@@ -206,12 +208,36 @@ def test_load_data_snli_gives_three_splits(cache, capsys):
     assert not test_iter.shuffle
 
 
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # Python 3.12 warns of any fork
+def test_load_data_snli_without_a_bert_vocabulary_is_the_attention_chapters(cache, capsys):
+    train_iter, test_iter, vocab = load_data_snli(16, 50, limit=40)
+    assert isinstance(vocab, d2l.Vocab)
+    assert len(train_iter) == 3
+    train = read_snli(download_extract('SNLI'), True, limit=40)
+    test = read_snli(download_extract('SNLI'), False)
+    for batches, columns in ((train_iter, train), (test_iter, test)):
+        (premises, hypotheses), labels = next(iter(batches))
+        assert premises.shape == hypotheses.shape == (16, 50)
+        assert labels.shape == (16,)
+        assert len(batches) == -(-len(columns[0]) // 16)
+        batches._worker_pool.close()
+        batches._worker_pool.join()
+    # The last batch: whole sentences of the test split, in their order, in the numbers of the training split.
+    words = [vocab[sentence.split()][:50] for sentence in test[0][:16]]
+    padded = [numbers + [vocab['<pad>']] * (50 - len(numbers)) for numbers in words]
+    assert premises.tolist() == padded
+    assert labels.tolist() == test[2][:16]
+    assert capsys.readouterr().out == f'read 40 examples\nread {len(test[0])} examples\n'
+    with pytest.raises(SettingsError, match='vocabulary'):
+        load_data_snli(16, 50, limit=40, strategy='ratio')
+
+
 def test_readers_mistakes_reach_them_as_our_errors(cache, tmp_path, write_snli):
     with pytest.raises(DataError, match='does not exist'):
         load_data_wiki(8, 64, data_dir=tmp_path / 'nowhere')
     for split in ('train', 'dev', 'test'):
         folder = write_snli([('neutral', 'a', 'b')], split=split)
-    with pytest.raises(SettingsError, match='larger than the data'):
+    with pytest.raises(SettingsError, match='larger than the data set'):
         load_data_snli(8, 64, VOCAB, data_dir=folder)
     write_snli([('natural', 'a', 'b')])
     with pytest.raises(DataError, match='natural'):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertnli.analysis.explain import explain_pair
 from bertnli.errors import DataError, SettingsError
 from bertnli.examples import (
+    STRATEGIES,
     encode_pair,
     get_tokens_and_segments,
     kept_lengths,
@@ -18,7 +20,6 @@ from bertnli.examples import (
     ordinary_ids,
     truncate_pair,
 )
-from bertnli.explain import explain_pair
 from bertnli.fast.encoding import PairTable, draw_next_sentences, join_pairs, mask_batch
 from bertnli.tokens import RESERVED, Vocab, require_special
 
@@ -45,7 +46,7 @@ def test_the_closed_form_keeps_what_the_chapters_loop_keeps(a, b, room):
     assert truncate_pair(sentence(a), sentence(b), room) == (premise, hypothesis)
 
 
-@given(LENGTHS, LENGTHS, st.integers(0, 40), st.sampled_from(['longest', 'ratio']))
+@given(LENGTHS, LENGTHS, st.integers(0, 40), st.sampled_from(sorted(STRATEGIES)))
 def test_truncation_keeps_beginnings_fills_the_room_and_leaves_its_inputs_alone(a, b, room, strategy):
     given_ = sentence(a), sentence(b)
     before = copy.deepcopy(given_)
@@ -86,7 +87,7 @@ def test_a_rule_that_keeps_what_is_not_there_or_does_not_fit_is_refused(kept):
 @given(
     st.lists(st.tuples(LENGTHS, LENGTHS), min_size=1),
     st.integers(0, 40),
-    st.sampled_from(['longest', 'ratio']),
+    st.sampled_from(sorted(STRATEGIES)),
 )
 def test_arrays_of_lengths_give_what_single_lengths_give(pairs, room, strategy):
     kept = np.stack(kept_lengths(*np.array(pairs).T, room, strategy), axis=1)
@@ -144,7 +145,7 @@ def pairs_lists(pairs):
     return [list(pair) for pair in pairs]
 
 
-@given(PAIRS, st.integers(5, 50), st.sampled_from(['longest', 'ratio']))
+@given(PAIRS, st.integers(5, 50), st.sampled_from(sorted(STRATEGIES)))
 def test_a_batch_holds_what_encode_pair_gives_row_by_row(pairs, max_len, strategy):
     table, vocab, texts = table_of(pairs)
     rows = np.arange(len(pairs))[::-1]

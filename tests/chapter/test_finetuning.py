@@ -353,7 +353,7 @@ def test_zero_epochs_and_empty_data_are_refused():
     net = small_net()
     with pytest.raises(SettingsError, match='num_epochs'):
         FinetuneSettings(num_epochs=0)
-    with pytest.raises(SettingsError, match='number of steps'):
+    with pytest.raises(SettingsError, match='invalid num_'):
         train_ch13(net, batches(4), batches(3), LOSS, adam(net), 0)
     with pytest.raises(SettingsError, match='nothing to train on'):
         train_ch13(net, [], batches(3), LOSS, adam(net), 1)

@@ -274,7 +274,7 @@ def test_a_loss_that_is_no_number_stops_the_training(part, lean, monkeypatch):
 
 
 def test_zero_steps_and_empty_data_are_refused():
-    with pytest.raises(SettingsError, match='number of steps'):
+    with pytest.raises(SettingsError, match='invalid num_'):
         train_bert([pretraining_batch(4)], small_bert(), LOSS, V, None, 20, 0)
     with pytest.raises(SettingsError, match='nothing to train on'):
         train_bert([], small_bert(), LOSS, V, None, 20, 3, progress=False)

@@ -11,7 +11,7 @@ from bertnli.errors import check_finite
 from bertnli.fast.operators import sum_of_squares
 from bertnli.metrics import Clock
 from bertnli.runtime import autograd, d2l, gluon, mx, nn, np, npx
-from bertnli.settings import check_steps
+from bertnli.settings import check
 from bertnli.training import Updater, seed_step, trained_parameters
 
 WEIGHT = onp.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]], 'float32')
@@ -241,9 +241,9 @@ def test_the_squares_of_small_and_large_gradients_are_summed(shapes, value):
 
 @pytest.mark.parametrize('steps', [0, -3, 2.0, '5', None])
 def test_no_steps_are_refused(steps):
-    check_steps(1)
-    with pytest.raises(SettingsError, match='number of steps'):
-        check_steps(steps)
+    check('num_steps', 1, int, 1)
+    with pytest.raises(SettingsError, match='num_steps'):
+        check('num_steps', steps, int, 1)
 
 
 def test_updates_need_no_example_of_a_network_to_have_run():

@@ -5,7 +5,7 @@ A switch, which is a namespace too, joins them: nothing appears in the machine's
 (a key, known hosts) stands where an administrator writes it, in /etc/ssh/ssh_config, of which what runs on
 such a host sees one that is thrown away afterwards.
 
-    python tests/hosts.py --rate 100mbit --list hosts.txt bertnli launch --hosts hosts.txt -- finetune
+    python tests/cluster/hosts.py --rate 100mbit --list hosts.txt bertnli launch --hosts hosts.txt -- finetune
 
 runs a command on the first of them.
 """

@@ -111,12 +111,12 @@ def test_hosts_end_with_the_weights_of_one_process_and_listen_where_they_were_as
 
 
 KILLS = [
-    ('worker', 1, False, 'worker 1 on root@10.77.0.2 was ended by SIGKILL'),
-    ('worker', 0, False, 'worker 0 on root@10.77.0.1 was ended by SIGKILL'),
-    ('server', 0, False, 'was ended by SIGKILL'),
-    ('scheduler', 0, False, 'scheduler on root@10.77.0.1 was ended by SIGKILL'),
+    ('worker', 1, False, 'worker 1 on root@10.77.0.2 was killed by SIGKILL'),
+    ('worker', 0, False, 'worker 0 on root@10.77.0.1 was killed by SIGKILL'),
+    ('server', 0, False, 'was killed by SIGKILL'),
+    ('scheduler', 0, False, 'scheduler on root@10.77.0.1 was killed by SIGKILL'),
     ('worker', 1, True, 'root@10.77.0.2 cannot be reached, or was lost'),
-    ('ssh', 1, False, 'the ssh to root@10.77.0.2 was ended by SIGKILL'),
+    ('ssh', 1, False, 'ssh to root@10.77.0.2 was killed by SIGKILL'),
 ]
 
 

@@ -137,7 +137,7 @@ def test_dist_async_refuses_what_no_worker_can_do_alone(tmp_path):
     code, _, err = finished(bertnli('launch', '--kvstore', 'dist_async', '--', *FINETUNE, '--out', tmp_path))
     assert code == 2
     assert 'dist_async cannot train with these settings' in err
-    assert err.count('bertnli:') == 2  # the mistake, and that the job has ended
+    assert err.count('bertnli:') == 2  # the mistake, and that the job failed
 
 
 COMPRESSED = """
@@ -202,7 +202,7 @@ def test_a_server_that_is_killed_ends_the_job_everywhere(tmp_path):
     code, _, err = finished(process)
     assert code == 128 + signal.SIGKILL
     assert err.count('bertnli:') == 1
-    assert 'the job has ended: server 0 was ended by SIGKILL' in err
+    assert 'the job failed: server 0 was killed by SIGKILL' in err
     for address, port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -220,7 +220,7 @@ def test_after_a_kill_a_job_goes_on_to_the_same_weights(undisturbed, tmp_path, r
     code, out, err = finished(process)
     assert code == 0, err
     name = role if role == 'scheduler' else f'{role} {number}'
-    assert f'the job has ended: {name} was ended by SIGKILL' in err
+    assert f'the job failed: {name} was killed by SIGKILL' in err
     assert 'restart 1 of 1' in err
     assert 'resuming after step' in out
     assert apart(undisturbed, tmp_path) == 0.0
@@ -286,13 +286,16 @@ def test_a_host_that_cannot_be_reached_ends_the_job(tmp_path, monkeypatch):
     [
         ('', 'is empty'),
         ('# nothing\n\n', 'is empty'),
-        ('127.0.0.1 two', 'cannot be read'),
-        ('127.0.0.1 0', 'cannot be read'),
-        ('127.0.0.1 1 1', 'cannot be read'),
-        ('-oProxyCommand=ls 1', 'cannot be read'),
-        ('me@127.0.0.1 1\nme@127.0.0.1 1', 'stands twice'),
-        ('127.0.0.1\n192.0.2.1', 'cannot reach this one'),
-        ('not..a.name 1', 'has no address'),
+        ('127.0.0.1 two', 'invalid line'),
+        ('127.0.0.1 0', 'invalid line'),
+        ('127.0.0.1 1025', 'invalid line'),
+        ('127.0.0.1 99999999999999999999', 'invalid line'),
+        ('127.0.0.1 ' + '9' * 5000, 'invalid line'),
+        ('127.0.0.1 1 1', 'invalid line'),
+        ('-oProxyCommand=ls 1', 'invalid line'),
+        ('me@127.0.0.1 1\nme@127.0.0.1 1', 'duplicate host'),
+        ('127.0.0.1\n192.0.2.1', 'cannot reach a loopback'),
+        ('not..a.name 1', 'unknown host'),
     ],
 )
 def test_a_list_of_hosts_that_makes_no_sense_is_refused(tmp_path, text, problem):
@@ -314,9 +317,11 @@ def test_hosts_are_read_with_their_places(tmp_path):
 @pytest.mark.parametrize(
     ('command', 'numbers', 'problem'),
     [
-        (['demo'], {}, 'only a training'),
-        ([], {}, 'only a training'),
+        (['demo'], {}, 'only finetune and pretrain'),
+        ([], {}, 'only finetune and pretrain'),
         (FINETUNE, {'workers': 0}, 'number of workers'),
+        (FINETUNE, {'workers': 99999999}, 'number of workers'),
+        (FINETUNE, {'servers': 10**30}, 'number of servers'),
         (FINETUNE, {'servers': 0}, 'number of servers'),
         (FINETUNE, {'restarts': -1}, 'number of restarts'),
     ],
@@ -329,7 +334,7 @@ def test_what_cannot_be_launched_is_refused_before_anything_starts(command, numb
 def test_more_workers_than_slots_are_refused(tmp_path):
     path = tmp_path / 'hosts'
     path.write_text('192.0.2.1 2\n192.0.2.2')
-    with pytest.raises(SettingsError, match='more workers than places'):
+    with pytest.raises(SettingsError, match='more workers than slots'):
         launch(FINETUNE, workers=4, hosts=read_hosts(path))
 
 
@@ -337,7 +342,9 @@ def test_more_workers_than_slots_are_refused(tmp_path):
 def test_a_managers_script_starts_every_task_with_all_variables(manager):
     text = manager_script(manager, ['pretrain', '--data', 'my data'], workers=4, servers=2, port=9000)
     assert 'launch --task' in text
-    assert "pretrain --data 'my data'" in text
+    assert (
+        '["pretrain", "--data", "my data"]' if manager == 'kubernetes' else "pretrain --data 'my data'"
+    ) in text
     for part in ('DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER', '9000', '7'):
         assert part in text
 
@@ -349,6 +356,8 @@ def test_a_task_too_many_is_refused(task):
         task_environment(task, {**given, 'DMLC_NUM_WORKER': '2', 'DMLC_NUM_SERVER': '1'})
     with pytest.raises(SettingsError, match='incomplete'):
         task_environment(0, given)
+    with pytest.raises(SettingsError, match='number of workers'):
+        task_environment(0, {**given, 'DMLC_NUM_WORKER': '9' * 5000, 'DMLC_NUM_SERVER': '1'})
 
 
 @pytest.mark.slow

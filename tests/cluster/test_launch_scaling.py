@@ -66,17 +66,17 @@ def test_what_was_measured_before_is_kept_and_a_torn_file_is_refused(tmp_path):
     (tmp_path / 'some').write_text('{"finetune": 1}')
     assert scaling.read(tmp_path / 'some') == {'finetune': 1}
     (tmp_path / 'some').write_text('{"finetune')
-    with pytest.raises(DataError, match='measurements cannot be read'):
+    with pytest.raises(DataError, match='cannot read the measurements'):
         scaling.read(tmp_path / 'some')
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path):
     with pytest.raises(SettingsError, match='no such measurement'):
         scaling.measure(['fly'], out=tmp_path)
-    with pytest.raises(SettingsError, match='nothing to check yet'):
+    with pytest.raises(SettingsError, match='no forecast to check yet'):
         scaling.measure_on_hosts({'finetune': {}}, 'hosts', 100, out=tmp_path)
     with pytest.raises(BertNLIError, match='a measurement failed') as caught:
-        scaling._seconds('pretrain', tmp_path / 'nowhere', tmp_path)
+        scaling.Jobs(tmp_path, tmp_path / 'nowhere').seconds('pretrain')
     assert 'nowhere' in str(caught.value)
 
 

