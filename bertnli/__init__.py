@@ -117,8 +117,8 @@ def __getattr__(name):
     for known in (name, _RENAMED.get(name, name)):
         if known in vars(d2l):
             return vars(d2l)[known]
-    import difflib
-    import sys
+    import difflib  # lazy: for this message only
+    import sys  # lazy: as above
 
     theirs = f'd2l {sys.modules["d2l"].__version__}'
     homes = dict.fromkeys(vars(d2l), theirs) | dict.fromkeys(__all__, __name__)
