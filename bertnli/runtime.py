@@ -137,10 +137,10 @@ def is_cross_entropy(loss):
 
 
 def is_only_weights(layer):
-    """Whether a layer need not be called: no hooks, no `forward` of its own, all sizes known, a bias."""
+    """Whether a layer need not be called: no hooks, no `forward` of its own, all weights there, a bias."""
     touched = layer._forward_hooks or layer._forward_pre_hooks or 'forward' in vars(layer)
-    known = all(min(parameter.shape) > 0 for parameter in layer._reg_params.values())
-    return not touched and known and getattr(layer, 'bias', layer) is not None
+    there = all(parameter._data is not None for parameter in layer._reg_params.values())
+    return not touched and there and getattr(layer, 'bias', layer) is not None
 
 
 def epsilon_of(norm):

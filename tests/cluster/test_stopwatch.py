@@ -9,6 +9,7 @@ import time
 import pytest
 
 from bertnli.cluster.stopwatch import Stopwatch
+from bertnli.devices import Alone
 from bertnli.runtime import np
 
 WORK = """
@@ -20,38 +21,35 @@ sys.stdin.read()
 """
 
 
-def test_without_a_file_nothing_is_timed(tmp_path, monkeypatch):
+def test_without_a_stopwatch_nothing_is_timed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    watch = Stopwatch()
-    watch.start()
-    watch.lap('one')
-    watch.end_step('two')
-    watch.stop()
-    assert not watch.on
+    team = Alone()
+    for name in ('begin', 'one', 'losses', 'end'):
+        team.lap(name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_laps_add_up_and_the_first_steps_do_not_count(tmp_path):
     watch = Stopwatch(tmp_path / 'laps')
-    watch.start()
+    watch('begin')
     for step in range(6):
         if step == 4:
             before = time.perf_counter()
         time.sleep(0.2 if step < 4 else 0.02)
-        watch.lap('sleep')
+        watch('sleep')
         until = time.thread_time() + 0.02
         while time.thread_time() < until:
             pass
-        watch.lap('work')
+        watch('work')
         time.sleep(0.01)
-        watch.lap('sleep')
+        watch('sleep')
         np.dot(np.ones((300, 300)), np.ones((300, 300)))  # MXNet returns before it is done
-        watch.end_step('matrix')
+        watch('losses')
     passed = time.perf_counter() - before
-    watch.stop()
+    watch('end')
     found = json.loads((tmp_path / 'laps').read_text())
     assert found['steps'] == 2
-    assert [*found['laps']] == ['sleep', 'work', 'matrix']
+    assert [*found['laps']] == ['sleep', 'work', 'losses']
     assert 2 * sum(lap['seconds'] for lap in found['laps'].values()) == pytest.approx(passed, rel=0.02)
     assert 0.03 <= found['laps']['sleep']['seconds'] < 0.2
     assert found['laps']['sleep']['processor'] < 0.02 <= found['laps']['work']['python']
@@ -62,19 +60,19 @@ def test_laps_add_up_and_the_first_steps_do_not_count(tmp_path):
 
 def test_steps_that_are_all_among_the_first_leave_no_file(tmp_path):
     watch = Stopwatch(tmp_path / 'laps')
-    watch.start()
+    watch('begin')
     for _ in range(4):
-        watch.end_step('all')
-    watch.stop()
+        watch('losses')
+    watch('end')
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_server_of_the_same_job_takes_is_seen(tmp_path, monkeypatch):
     monkeypatch.setenv('DMLC_PS_ROOT_PORT', '61')
     watch = Stopwatch(tmp_path / 'laps')
-    watch.start()
+    watch('begin')
     for _ in range(4):
-        watch.end_step('first')
+        watch('losses')
     others = [
         subprocess.Popen(
             [sys.executable, '-c', WORK],
@@ -87,8 +85,8 @@ def test_what_a_server_of_the_same_job_takes_is_seen(tmp_path, monkeypatch):
     try:
         for one in others:
             one.stdout.readline()
-        watch.end_step('rest')
-        watch.stop()
+        watch('losses')
+        watch('end')
     finally:
         for one in others:
             one.communicate(b'')
