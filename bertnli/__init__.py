@@ -35,7 +35,7 @@ _PUBLIC = {
     'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
-    'pretraining': ['PretrainResult', 'train_bert'],
+    'pretraining': ['PretrainResult', 'train_batch_bert', 'train_bert'],
     'finetuning': ['FinetuneResult', 'forward_backward', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
     'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
@@ -117,8 +117,8 @@ def __getattr__(name):
     for known in (name, _RENAMED.get(name, name)):
         if known in vars(d2l):
             return vars(d2l)[known]
-    import difflib
-    import sys
+    import difflib  # lazy: only an error needs it
+    import sys  # lazy: as above
 
     theirs = f'd2l {sys.modules["d2l"].__version__}'
     homes = dict.fromkeys(vars(d2l), theirs) | dict.fromkeys(__all__, __name__)

@@ -26,6 +26,7 @@ class Explanation:
     def __init__(self, rows, max_len):
         self.rows, self.max_len = rows, max_len
 
+<<<<<<< HEAD:bertnli/analysis/explain.py
     def _table(self):
         """All rows of cells, the names of the columns first, and a line for the end."""
         used = sum(row.position is not None for row in self.rows)
@@ -35,6 +36,20 @@ class Explanation:
 
     def __repr__(self):
         table, end = self._table()
+=======
+    def _cells(self):
+        for row in self.rows:
+            yield ['–' if cell is None else str(cell) for cell in row]
+
+    def _summary(self):
+        used = sum(row.position is not None for row in self.rows)  # the others were cut off
+        dropped = len(self.rows) - used
+        return f'{used} of {self.max_len} places used, {dropped} words dropped'
+
+    def __str__(self):
+        table = [self.columns, *self._cells()]
+        # Each column is as wide as its longest cell.
+>>>>>>> w-data:bertnli/explain.py
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
         return '\n'.join([*lines, end])
@@ -84,7 +99,7 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
 def _explain(position, token, segment, vocab, masked):
     notes = [] if token in vocab.token_to_idx else ['unknown']  # d2l's Vocab knows no `in`
     read = token
-    if masked and position in masked.pred_positions:
+    if masked and position in masked.pred_positions:  # the model must predict this word
         how = masked.how[masked.pred_positions.index(position)]
         read = masked.tokens[position]
         notes.append({'mask': 'hidden', 'kept': 'asked, but shown'}.get(how, f'shown as {read}'))
