@@ -26,7 +26,6 @@ class Explanation:
     def __init__(self, rows, max_len):
         self.rows, self.max_len = rows, max_len
 
-<<<<<<< HEAD:bertnli/analysis/explain.py
     def _table(self):
         """All rows of cells, the names of the columns first, and a line for the end."""
         used = sum(row.position is not None for row in self.rows)
@@ -36,20 +35,6 @@ class Explanation:
 
     def __repr__(self):
         table, end = self._table()
-=======
-    def _cells(self):
-        for row in self.rows:
-            yield ['–' if cell is None else str(cell) for cell in row]
-
-    def _summary(self):
-        used = sum(row.position is not None for row in self.rows)  # the others were cut off
-        dropped = len(self.rows) - used
-        return f'{used} of {self.max_len} places used, {dropped} words dropped'
-
-    def __str__(self):
-        table = [self.columns, *self._cells()]
-        # Each column is as wide as its longest cell.
->>>>>>> w-data:bertnli/explain.py
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
         return '\n'.join([*lines, end])
