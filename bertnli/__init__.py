@@ -7,6 +7,11 @@ processes and `bertnli --help` start in a blink. It only waits for MXNet's impor
 >>> import bertnli
 >>> bertnli.tokenize(['a dog runs .'])
 [['a', 'dog', 'runs', '.']]
+
+Every other public name is d2l's own, so another chapter's notebook says `import bertnli as d2l`:
+
+>>> bertnli.truncate_pad([5, 7], 3, 0)
+[5, 7, 0]
 """
 
 import lazy_loader as _lazy
@@ -86,10 +91,39 @@ _PUBLIC = {
 # Files without public names, and wings: `bertnli.training`, `bertnli.app.jobs.demo`.
 _FILES = {name.split('.')[0] for name in _PUBLIC} | {'training', 'fast', 'machine'}
 
-__getattr__, _, __all__ = _lazy.attach(__name__, submodules=_FILES, submod_attrs=_PUBLIC)
+# Classes and functions that the book renamed and left as they were: cells of every edition find them.
+_RENAMED = {
+    'EncoderBlock': 'TransformerEncoderBlock',
+    'MLPAttention': 'AdditiveAttention',
+    'build_colormap2label': 'voc_colormap2label',
+    'seq_data_iter_consecutive': 'seq_data_iter_sequential',
+    'train_ch5': 'train_ch6',
+    'train_gluon_ch11': 'train_concise_ch11',
+    'trim_pad': 'truncate_pad',
+}
+_RENAMED |= {new: old for old, new in _RENAMED.items()}
+
+_ours, _, __all__ = _lazy.attach(__name__, submodules=_FILES, submod_attrs=_PUBLIC)
 __all__ += ['__version__']
 # A reader's own `import mxnet` leaves MXNet in the state that this library needs, as d2l's does.
-_tuning.wait_for_mxnet(afterwards=lambda: __getattr__('runtime'))
+_tuning.wait_for_mxnet(afterwards=lambda: _ours('runtime'))
+
+
+def __getattr__(name):
+    # d2l takes seconds to load: never for what Python, Jupyter and pickle ask every module for.
+    if name in __all__ or name.startswith('_'):
+        return _ours(name)
+    d2l = _ours('runtime').d2l
+    for known in (name, _RENAMED.get(name, name)):
+        if known in vars(d2l):
+            return vars(d2l)[known]
+    import difflib
+    import sys
+
+    theirs = f'd2l {sys.modules["d2l"].__version__}'
+    homes = dict.fromkeys(vars(d2l), theirs) | dict.fromkeys(__all__, __name__)
+    near = ', '.join(f'{one} ({homes[one]})' for one in difflib.get_close_matches(name, homes))
+    raise AttributeError(f'neither {__name__} nor {theirs} has {name!r}; nearest: {near or "nothing"}')
 
 
 def __dir__():
