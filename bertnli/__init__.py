@@ -30,7 +30,7 @@ _PUBLIC = {
         'next_sentence_pairs',
         'truncate_pair',
     ],
-    'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
+    'datasets': ['PairDataset', 'SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
