@@ -24,8 +24,11 @@ _PUBLIC = {
     'text': ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki'],
     'tokens': ['RESERVED', 'Vocab', 'tokenize'],
     'examples': [
+        'STRATEGIES',
         'encode_pair',
         'get_tokens_and_segments',
+        'keep_longest',
+        'keep_ratio',
         'mask_tokens',
         'next_sentence_pairs',
         'truncate_pair',
@@ -35,6 +38,7 @@ _PUBLIC = {
     'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
+    'training': ['Run', 'Updater', 'seed_step', 'trained_parameters'],
     'pretraining': ['PretrainResult', 'train_batch_bert', 'train_bert'],
     'finetuning': ['FinetuneResult', 'forward_backward', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
@@ -88,8 +92,8 @@ _PUBLIC = {
     'app.jobs': ['parse_devices'],
     'evidence.bench': ['compare'],
 }
-# Files without public names, and wings: `bertnli.training`, `bertnli.app.jobs.demo`.
-_FILES = {name.split('.')[0] for name in _PUBLIC} | {'training', 'fast', 'machine'}
+# Files and wings by their names: `bertnli.training`, `bertnli.app.jobs.demo`.
+_FILES = {name.split('.')[0] for name in _PUBLIC} | {'fast', 'machine'}
 
 # Classes and functions that the book renamed and left as they were: cells of every edition find them.
 _RENAMED = {
