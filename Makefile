@@ -42,7 +42,7 @@ test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pyt
 test-browser: MARKS := browser and not slow
 test-browser: $(INSTALLED)  ## notebooks in JupyterLab and headless Chromium; skipped where there is none
 	-$(PIP) --quiet --editable '.[browser,pages]'
-	$(RUN) pytest tests/test_browser.py -m '$(MARKS)' $(ARGS)
+	$(RUN) pytest tests/house/test_browser.py -m '$(MARKS)' $(ARGS)
 
 gpu: $(INSTALLED)  ## put MXNet's GPU build and NVIDIA's CUDA 11 libraries in place of the CPU build (about 4 GB)
 	$(RUN) pip install --quiet --editable '.[gpu]'
@@ -55,7 +55,7 @@ cpu: $(INSTALLED)  ## go back from `make gpu`
 	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet==1.9.1
 
 notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
-	$(RUN) jupyterlab notebooks/00-start-here.ipynb $(ARGS)
+	$(RUN) jupyterlab notebooks/0-start-here.ipynb $(ARGS)
 
 book: $(INSTALLED)  ## all notebooks as linked pages that open from disk: build/book/index.html
 	$(PIP) --quiet --editable '.[pages]'

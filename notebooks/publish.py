@@ -23,8 +23,8 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
-CHAPTER = 'natural-language-inference-bert'
-START = '00-start-here'
+CHAPTER = '1-natural-language-inference-bert'
+START = '0-start-here'
 SHORT = 4  # lines of code that leave space for a picture on a slide
 PICTURE = 'only-a-picture'  # the tag of a cell whose code is on the previous slide
 COLAB = 'https://colab.research.google.com/'

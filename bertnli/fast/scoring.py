@@ -35,7 +35,7 @@ def lean_step(net, loss, X, nsp_y, nsp_weight):
         # Copies, through which autograd takes the gradients found here to the parameters.
         weight, bias = (p.data(tokens.ctx) * 1 for p in (net.mlm.output.weight, net.mlm.output.bias))
     room = _room_for_scores(net, tokens.ctx, len(bias))
-    mlm_l, gradients = _score_words(vectors, weight, bias, truth, room)
+    mlm_l, gradients = score_words(vectors, weight, bias, truth, room)
     return [vectors, weight, bias, nsp_l], [*gradients, np.full_like(nsp_l, nsp_weight)], mlm_l, nsp_l
 
 
@@ -46,7 +46,7 @@ def _room_for_scores(net, device, vocab_size):
     return rooms[device]
 
 
-def _score_words(vectors, weight, bias, truth, room):
+def score_words(vectors, weight, bias, truth, room):
     """The summed loss of the M words `truth`, and its gradients by `vectors`, `weight` and `bias`.
 
     The derivative of cross-entropy after softmax is the probabilities minus one at the true word. With that

@@ -78,7 +78,7 @@ def test_badges_lead_to_an_address_and_writing_them_twice_is_writing_them_once(t
     publish.badges('some-one/bert.nli', tmp_path)
     once = [(tmp_path / name).read_bytes() for name in names]
     at = f'{publish.COLAB}github/some-one/bert.nli/blob/main/notebooks/'
-    assert badge_of(tmp_path / 'README.md') == at + '00-start-here.ipynb'
+    assert badge_of(tmp_path / 'README.md') == at + '0-start-here.ipynb'
     for name in names[1:]:
         path = tmp_path / name
         assert badge_of(path) == at + path.name
@@ -115,7 +115,7 @@ def test_the_chapter_begins_on_python_3_12_with_nothing_but_jupyter(tmp_path):
     run(python, '-m', 'pip', 'install', '--quiet', 'jupyter', cwd=tmp_path)
     # A reader uploads the notebook and this wheel.
     run(python, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', '.', ROOT, cwd=tmp_path)
-    chapter = nbformat.read(ROOT / 'notebooks' / 'natural-language-inference-bert.ipynb', as_version=4)
+    chapter = nbformat.read(ROOT / 'notebooks' / '1-natural-language-inference-bert.ipynb', as_version=4)
     end = next(place for place, cell in enumerate(chapter.cells) if 'LiveCurves(' in cell.source)
     chapter.cells = chapter.cells[:end]
     old = [cell.outputs for cell in chapter.cells if cell.cell_type == 'code']

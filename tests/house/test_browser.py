@@ -198,9 +198,9 @@ def each_frame(page, number):
 @pytest.mark.parametrize(
     'name',
     [
-        '00-start-here',
-        'bert-pretraining',
-        pytest.param('natural-language-inference-bert', marks=pytest.mark.slow),
+        '0-start-here',
+        '3-bert-pretraining',
+        pytest.param('1-natural-language-inference-bert', marks=pytest.mark.slow),
     ],
 )
 def test_a_notebook_runs_with_shift_enter_and_its_curves_grow_without_flicker(lab, page, tmp_path, name):
@@ -222,7 +222,7 @@ def test_a_notebook_runs_with_shift_enter_and_its_curves_grow_without_flicker(la
 
 
 def test_the_playground_answers_what_is_typed(lab, page, tmp_path):
-    reader = Reader(page, lab('00-start-here.ipynb'))
+    reader = Reader(page, lab('0-start-here.ipynb'))
     cells = reader.cells()
     place = next(number for number, (_, source) in enumerate(cells) if 'playground(' in source)
     for number, (kind, _) in enumerate(cells[: place + 1]):

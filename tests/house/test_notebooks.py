@@ -1,8 +1,8 @@
 """The notebooks: they run anywhere, show what the package does today, and are kind to their readers.
 
-`python tests/test_notebooks.py` executes all of them on the embedded sample and writes their outputs (or only
-those that are named: `python tests/test_notebooks.py notebooks/a.ipynb`). A cell with the tag `varies` prints
-words that depend on trained weights; its text may differ from machine to machine.
+`python tests/house/test_notebooks.py` executes all of them on the embedded sample and writes their outputs,
+or only those that are named (`… notebooks/a.ipynb`). A cell with the tag `varies` prints words that depend on
+trained weights; its text may differ from machine to machine.
 """
 
 import ast
@@ -20,10 +20,8 @@ import nbformat
 import pytest
 
 import bertnli
-from bertnli.app import cli
-from bertnli.app import jobs as recipes
-from bertnli.pictures import playground as widgets
-from bertnli.pictures import style as pictures
+from bertnli.app import cli, jobs
+from bertnli.pictures import playground
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(
@@ -31,6 +29,7 @@ NOTEBOOKS = sorted(
 )
 LESSONS = [path for path in NOTEBOOKS if path.parent.name == 'notebooks']
 LINES, WORDS = 15, 6  # the most lines of a cell; the least words of prose for a line of code
+SCREEN = 60  # the most lines of a source that is shown
 SECONDS = 900  # for one cell, on a machine that is busy elsewhere
 PROMISED = 180  # for a notebook, on two cores
 FOLDERS = 'bin content data etc home media mnt opt private root srv tmp Users usr var work'
@@ -136,8 +135,24 @@ def prose_of(notebook):
 
 def test_there_is_the_chapter_and_each_notebook_has_solutions():
     names = {path.name for path in LESSONS}
-    assert 'natural-language-inference-bert.ipynb' in names
+    assert '1-natural-language-inference-bert.ipynb' in names
     assert {path.name for path in NOTEBOOKS if path.parent.name == 'solutions'} == names
+
+
+def test_the_lessons_are_numbered_in_reading_order():
+    names = [path.stem for path in LESSONS]
+    assert [name.split('-')[0] for name in names] == [str(number) for number in range(len(names))]
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert re.findall(r'\| \[`[\w-]+`\]\(notebooks/([\w-]+)\.ipynb\)', readme) == names
+
+
+def test_the_chapter_shows_its_data_set_its_network_and_both_trainings():
+    chapter = nbformat.read(ROOT / 'notebooks' / '1-natural-language-inference-bert.ipynb', as_version=4)
+    sources = '\n'.join(cell.source for cell in code_cells(chapter))
+    shown = set(re.findall(r'bertnli\.(\w+)', ' '.join(re.findall(r'show_source\((.*?)\)', sources))))
+    assert {'SNLIBERTDataset', 'BERTClassifier', 'train_bert', 'train_nli'} <= shown
+    lengths = {name: len(inspect.getsource(getattr(bertnli, name)).splitlines()) for name in shown}
+    assert {name: length for name, length in lengths.items() if length > SCREEN} == {}
 
 
 @pytest.mark.parametrize('lesson', LESSONS, ids=lambda path: path.stem)
@@ -165,7 +180,7 @@ def test_each_link_leads_to_a_file():
 
 
 def test_the_readme_and_the_first_notebook_list_all_notebooks_in_one_order():
-    first = prose_of(nbformat.read(ROOT / 'notebooks' / '00-start-here.ipynb', as_version=4))
+    first = prose_of(nbformat.read(ROOT / 'notebooks' / '0-start-here.ipynb', as_version=4))
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     listed = re.findall(r'\| \[`[\w-]+`\]\(([\w-]+\.ipynb)\)', first)
     assert sorted(listed) == sorted(path.name for path in LESSONS)
@@ -222,6 +237,13 @@ def test_there_is_more_to_read_than_to_run(committed):
     assert words >= WORDS * lines
 
 
+def test_a_notebook_uses_no_private_name(committed):
+    nodes = [node for cell in code_cells(committed) for node in ast.walk(ast.parse(python_of(cell)))]
+    names = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    names += [node.name for node in nodes if isinstance(node, ast.alias)]
+    assert [name for name in names if re.search(r'(^|\.)_[^_]', name)] == []
+
+
 def test_a_notebook_makes_nothing_that_the_package_has(committed):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     nodes = [node for cell in code_cells(committed) for node in ast.walk(ast.parse(python_of(cell)))]
@@ -248,12 +270,12 @@ def test_a_run_leaves_the_null_device_where_it_is(fresh):
 
 def test_each_kind_of_picture_is_seen_in_a_notebook_a_page_or_the_readme():
     seen = [cell.source for path in LESSONS for cell in code_cells(nbformat.read(path, as_version=4))]
-    assert any('playground(' in source for source in seen)  # which is made of widgets.py
-    assert '](data/results/curves.png)' in (ROOT / 'README.md').read_text(encoding='utf-8')  # recipes.py
+    assert any('playground(' in source for source in seen)  # which is made of pictures/playground.py
+    assert '](data/results/curves.png)' in (ROOT / 'README.md').read_text(encoding='utf-8')  # app/jobs.py
     page = (ROOT / 'notebooks' / 'from-one-laptop-to-a-cluster.md').read_text(encoding='utf-8')
-    assert '](../data/results/cluster.png)' in page  # cli.py
-    seen += [inspect.getsource(module) for module in (widgets, recipes, cli)]
-    kinds = [name for name in pictures.__all__ if name.startswith(('plot_', 'show_', 'Live'))]
+    assert '](../data/results/cluster.png)' in page  # app/cli.py
+    seen += [inspect.getsource(module) for module in (playground, jobs, cli)]
+    kinds = [name for name in bertnli.__all__ if name.startswith(('plot_', 'show_', 'Live'))]
     assert len(kinds) > 10
     assert [name for name in kinds if not re.search(rf'\b{name}\(', '\n'.join(seen))] == []
 
