@@ -125,6 +125,7 @@ def require_special(vocab):
             'the vocabulary lacks special tokens',
             where='vocab',
             found=f'{type(vocab).__name__} without {" ".join(missing)}',
+            allowed=f'a vocabulary with <unk> {" ".join(RESERVED)}',
             remedy='build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)',
         )
     return tuple(table[word] for word in RESERVED)
