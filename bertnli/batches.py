@@ -58,7 +58,7 @@ class Batches:
     def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
         if not 1 <= batch_size <= len(dataset):
             raise SettingsError(
-                'batch larger than the data set' if batch_size > 0 else 'empty batches',
+                'the batch is larger than the data set' if batch_size > 0 else 'the batch is empty',
                 where='batch_size',
                 found=batch_size,
                 allowed=f'1 to {len(dataset)}, the number of examples',
