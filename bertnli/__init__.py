@@ -24,18 +24,22 @@ _PUBLIC = {
     'text': ['LABELS', 'SentencePair', 'read_pairs', 'read_snli', 'read_wiki'],
     'tokens': ['RESERVED', 'Vocab', 'tokenize'],
     'examples': [
+        'STRATEGIES',
         'encode_pair',
         'get_tokens_and_segments',
+        'keep_longest',
+        'keep_ratio',
         'mask_tokens',
         'next_sentence_pairs',
         'truncate_pair',
     ],
-    'datasets': ['SNLIBERTDataset', 'WikiTextDataset'],
+    'datasets': ['PairDataset', 'SNLIBERTDataset', 'WikiTextDataset'],
     'batches': ['Batches', 'get_dataloader_workers', 'length_grouped', 'load_data_snli', 'load_data_wiki'],
     'devices': ['cpu_devices', 'split_batch_multi_inputs', 'try_all_gpus'],
     'model': ['BERTClassifier', 'BERTEncoder', 'BERTModel', 'MaskLM', 'NextSentencePred'],
     'metrics': ['Tally', 'evaluate_accuracy_gpus'],
-    'pretraining': ['PretrainResult', 'train_bert'],
+    'training': ['Run', 'Updater', 'seed_step', 'trained_parameters'],
+    'pretraining': ['PretrainResult', 'train_batch_bert', 'train_bert'],
     'finetuning': ['FinetuneResult', 'forward_backward', 'train_batch_ch13', 'train_ch13', 'train_nli'],
     'prediction': ['Guess', 'Prediction', 'fill_mask', 'predict_pairs', 'predict_snli'],
     'errors': ['BertNLIError', 'CheckpointError', 'DataError', 'RuntimeMismatch', 'SettingsError'],
@@ -88,8 +92,8 @@ _PUBLIC = {
     'app.jobs': ['parse_devices'],
     'evidence.bench': ['compare'],
 }
-# Files without public names, and wings: `bertnli.training`, `bertnli.app.jobs.demo`.
-_FILES = {name.split('.')[0] for name in _PUBLIC} | {'training', 'fast', 'machine'}
+# Files and wings by their names: `bertnli.training`, `bertnli.app.jobs.demo`.
+_FILES = {name.split('.')[0] for name in _PUBLIC} | {'fast', 'machine'}
 
 # Classes and functions that the book renamed and left as they were: cells of every edition find them.
 _RENAMED = {
@@ -117,8 +121,8 @@ def __getattr__(name):
     for known in (name, _RENAMED.get(name, name)):
         if known in vars(d2l):
             return vars(d2l)[known]
-    import difflib
-    import sys
+    import difflib  # lazy: only an error needs it
+    import sys  # lazy: as above
 
     theirs = f'd2l {sys.modules["d2l"].__version__}'
     homes = dict.fromkeys(vars(d2l), theirs) | dict.fromkeys(__all__, __name__)

@@ -84,7 +84,7 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
 def _explain(position, token, segment, vocab, masked):
     notes = [] if token in vocab.token_to_idx else ['unknown']  # d2l's Vocab knows no `in`
     read = token
-    if masked and position in masked.pred_positions:
+    if masked and position in masked.pred_positions:  # the model must predict this word
         how = masked.how[masked.pred_positions.index(position)]
         read = masked.tokens[position]
         notes.append({'mask': 'hidden', 'kept': 'asked, but shown'}.get(how, f'shown as {read}'))

@@ -140,7 +140,7 @@ def _check_answers(true, probabilities, labels):
         raise SettingsError('labels and probabilities do not fit', found=found, allowed=allowed)
     unknown = sorted(set(true.tolist()) - set(range(len(labels))))
     if unknown:
-        raise SettingsError('invalid label', found=unknown, allowed=f'0 to {len(labels) - 1}')
+        raise SettingsError('invalid label', found=unknown, allowed=f'an index into {labels}')
     sums = probabilities.sum(axis=1)
     # Written so that NaN is refused as well.
     if not (abs(sums - 1) < 1e-2).all() or probabilities.min() < 0:

@@ -1,7 +1,8 @@
 """What fuzzing calls: functions of any bytes from which nothing but a `BertNLIError` may come.
 
 `python tests/stress/fuzz_targets.py SECONDS` lets atheris look for inputs that reach new lines of the
-library, and ends with an error at the first other exception; `test_fuzz.py` changes the seeds by chance.
+library, and ends with an error at the first other exception; `test_fuzz.py` changes the seeds below by
+chance.
 """
 
 import contextlib
