@@ -32,7 +32,7 @@ _WEIGHTS = Path(__file__).parents[1] / 'weights'
 _FORMAT = 1
 _KINDS = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
-_ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics)[.-]')  # what a killed process left over
+_ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics|curves)[.-]')  # what a killed process left over
 
 
 @dataclasses.dataclass(frozen=True)

@@ -205,7 +205,7 @@ def test_a_process_killed_between_two_files_leaves_the_old_model(saved, monkeypa
     monkeypatch.undo()
     assert_holds(saved, new_net('nli'))
     # What was left over goes with the next whole model, also what was not yet renamed.
-    for name in ('.weights-0123456789ab.safetensors-x1y2', '.manifest.json-x1y2'):
+    for name in ('.weights-0123456789ab.safetensors-x1y2', '.manifest.json-x1y2', '.curves.png-x1y2'):
         (saved / name).touch()
     save_checkpoint(saved, new_net('nli', seed=5), VOCAB)
     assert_holds(saved, new_net('nli', seed=5))
