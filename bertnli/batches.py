@@ -38,7 +38,7 @@ def length_grouped(lengths, batch_size, *, seed, epoch, window=_WINDOW):
     order = rng.permutation(len(lengths))  # (n,)
     batches = []
     for start in range(0, len(order), batch_size * window):
-        part = order[start : start + batch_size * window]
+        part = order[start : start + batch_size * window]  # one window
         # Equal lengths stand together; a stable sort keeps their random order.
         part = part[onp.argsort(lengths[part], kind='stable')]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
@@ -58,7 +58,7 @@ class Batches:
     def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
         if not 1 <= batch_size <= len(dataset):
             raise SettingsError(
-                'batch larger than the data set' if batch_size > 0 else 'empty batches',
+                'the batch is larger than the data set' if batch_size > 0 else 'the batch is empty',
                 where='batch_size',
                 found=batch_size,
                 allowed=f'1 to {len(dataset)}, the number of examples',
@@ -68,7 +68,7 @@ class Batches:
         self.seed, self.epoch, self.start, self.window = seed, epoch, start, window
 
     def __len__(self):
-        return -(-len(self.dataset) // self.batch_size)
+        return -(-len(self.dataset) // self.batch_size)  # rounded up: the last batch may be smaller
 
     def order(self, epoch=None):
         """The rows of each batch of an epoch (by default of the next one), as index arrays."""
@@ -76,7 +76,7 @@ class Batches:
             epoch = self.epoch if epoch is None else epoch
             settings = {'seed': self.seed, 'epoch': epoch, 'window': self.window}
             return length_grouped(self.dataset.lengths, self.batch_size, **settings)
-        rows = onp.argsort(self.dataset.lengths, kind='stable')
+        rows = onp.argsort(self.dataset.lengths, kind='stable')  # (n,), shortest first
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
     def rows(self, step):
@@ -110,7 +110,7 @@ def get_dataloader_workers():
     >>> 1 <= get_dataloader_workers() <= 4
     True
     """
-    return min(4, len(os.sched_getaffinity(0)))
+    return min(4, len(os.sched_getaffinity(0)))  # the cores this process may use
 
 
 def load_data_wiki(batch_size, max_len, *, data_dir=None, seed=0, **options):
@@ -158,6 +158,7 @@ def load_data_snli(
         )
         for split in ('train', 'dev', 'test')
     )
+    # Words are masked in training only.
     train.word_dropout = word_dropout
     return SNLIBatches(
         Batches(train, batch_size, seed=seed),
@@ -175,6 +176,7 @@ def _load_without_bert(batch_size, num_steps, folder, limit, bert_options):
             where='vocab',
             remedy='give the vocabulary of pretraining: load_data_snli(256, 128, vocab, …)',
         )
+    # The vocabulary is that of the training split.
     train = runtime.d2l.SNLIDataset(read_snli(folder, True, limit=limit), num_steps)
     test = runtime.d2l.SNLIDataset(read_snli(folder, False), num_steps, train.vocab)
     workers = get_dataloader_workers()

@@ -31,7 +31,7 @@ def check_max_len(max_len):
 
 
 def keep_longest(premise_len, hypothesis_len, room):
-    """The chapter's rule: take words off the longer sentence, one by one (off the hypothesis if equal)."""
+    """Take words off the longer sentence, one by one (off the hypothesis if equal), as the chapter does."""
     # In closed form: a sentence may use what the other leaves, or its half; the premise gets the odd word.
     premise_half, hypothesis_half = room - room // 2, room // 2
     return (
@@ -41,7 +41,7 @@ def keep_longest(premise_len, hypothesis_len, room):
 
 
 def keep_ratio(premise_len, hypothesis_len, room):
-    """The chapter's exercise: both sentences give in proportion to their lengths."""
+    """Shorten both sentences in proportion to their lengths, as the chapter's exercise asks."""
     total = premise_len + hypothesis_len
     divisor = np.maximum(total, 1)
     kept = (2 * room * premise_len + divisor) // (2 * divisor)  # room · premise_len / total, rounded
@@ -52,15 +52,15 @@ def keep_ratio(premise_len, hypothesis_len, room):
     return kept, np.where(total <= room, hypothesis_len, room - kept)
 
 
-# A rule takes two lengths and the room for both, numbers or arrays, and returns how many words of each stay.
+# A strategy takes two lengths and the room for both, numbers or arrays, and returns how many words stay.
 STRATEGIES = {'longest': keep_longest, 'ratio': keep_ratio}
 
 
 def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
     """How many words of each sentence stay when `room` words fit; numbers or arrays of numbers.
 
-    `strategy` names a rule of `STRATEGIES`, or is a function of two lengths and the room, which is called
-    once for each pair. Raises `SettingsError` for another name, and for a rule that keeps too many words.
+    `strategy` is a name in `STRATEGIES`, or a function of two lengths and the room, which is called once for
+    each pair. Raises `SettingsError` for another name, and for a function that keeps too many words.
 
     >>> kept_lengths(10, 3, 8), kept_lengths(10, 3, 8, 'ratio')
     ((5, 3), (6, 2))
@@ -76,25 +76,25 @@ def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
         )
     premise_len, hypothesis_len = np.asarray(premise_len, np.int64), np.asarray(hypothesis_len, np.int64)
     if callable(strategy):
-        kept = _apply_rule(strategy, premise_len, hypothesis_len, room)
+        kept = _apply_own(strategy, premise_len, hypothesis_len, room)
     else:
         kept = STRATEGIES[strategy](premise_len, hypothesis_len, room)
     return tuple(kept) if np.ndim(kept[0]) else (int(kept[0]), int(kept[1]))
 
 
-def _apply_rule(rule, premise_len, hypothesis_len, room):
-    """What a reader's rule keeps of each pair, checked: never more words than there are, or than fit."""
+def _apply_own(strategy, premise_len, hypothesis_len, room):
+    """What a reader's strategy keeps of each pair, checked: never more words than there are, or than fit."""
     lengths = np.stack(np.broadcast_arrays(premise_len, hypothesis_len), axis=-1)  # (…, 2)
     all_kept = []
     for pair in lengths.reshape(-1, 2).tolist():
-        kept = rule(*pair, room)
+        kept = strategy(*pair, room)
         try:
             fits = sum(kept) <= room and all(0 <= one <= most for one, most in zip(kept, pair))
         except TypeError:
             fits = False
         if not fits or len(kept) != 2:
             raise SettingsError(
-                'the truncation rule keeps words that do not exist or do not fit',
+                'the truncation strategy keeps words that do not exist or do not fit',
                 where=f'strategy, for {pair[0]} and {pair[1]} words and room for {room}',
                 found=kept,
                 allowed='two numbers: at most the words of each sentence, together at most the room',

@@ -93,9 +93,9 @@ def train_batch_bert(net, batch, loss, vocab_size, devices, run=None):
         # A device without an example still takes part, with a gradient of zero: its copy of the weights must
         # make the same update as the others', and its last gradients must not count again.
         some = [([x[:1].as_in_ctx(d) for x in part_X], part_y[:1].as_in_ctx(d)) for d in devices]
-        idle = [_forward(net, loss, shard, vocab_size, 0.0)[0] for shard in some[len(shards) :]]
+        idle = [_losses(net, loss, shard, vocab_size, 0.0)[0] for shard in some[len(shards) :]]
         # Forward on every device. Nothing waits: MXNet returns before the work is done.
-        done = [_forward(net, loss, shard, vocab_size, words / len(y)) for shard in shards]
+        done = [_losses(net, loss, shard, vocab_size, words / len(y)) for shard in shards]
         # Only now, with every device at work, ask for the backward passes.
         for heads, gradients, _, _ in done:
             autograd.backward(heads, gradients)
@@ -111,7 +111,7 @@ def _is_plain(net, loss):
     return unchanged(net) and is_cross_entropy(loss)
 
 
-def _forward(net, loss, shard, vocab_size, nsp_weight):
+def _losses(net, loss, shard, vocab_size, nsp_weight):
     """Both losses of a device's share, ready for backward.
 
     Returns arrays to go backward from, their gradients (None: 1), and the summed losses.

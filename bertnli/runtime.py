@@ -58,6 +58,9 @@ def __getattr__(name):
     if name != 'd2l':
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     module = importlib.import_module('d2l.mxnet')
+    if not hasattr(module.display, 'set_matplotlib_formats'):  # d2l 0.17 calls it, IPython 9 has moved it
+        moved = importlib.import_module('matplotlib_inline.backend_inline')  # lazy: with d2l only
+        module.display.set_matplotlib_formats = moved.set_matplotlib_formats
     globals()['d2l'] = module
     return module
 

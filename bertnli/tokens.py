@@ -71,8 +71,8 @@ class Vocab:
         raise DataError(problem, found=found, remedy='use the vocabulary file that came with the weights')
 
     def _number(self, idx_to_token):
-        self.idx_to_token = idx_to_token
-        self.token_to_idx = {word: number for number, word in enumerate(idx_to_token)}
+        self.idx_to_token = idx_to_token  # number -> word
+        self.token_to_idx = {word: number for number, word in enumerate(idx_to_token)}  # word -> number
 
     def __len__(self):
         return len(self.idx_to_token)
@@ -81,13 +81,13 @@ class Vocab:
         return word in self.token_to_idx
 
     def __getitem__(self, tokens):
-        if isinstance(tokens, (list, tuple)):
+        if isinstance(tokens, (list, tuple)):  # lists of lists, too
             return [self[token] for token in tokens]
         return self.token_to_idx.get(tokens, self.unk)
 
     def to_tokens(self, indices):
         """The words of a number, a list or an array of numbers (in the same nesting)."""
-        if hasattr(indices, 'tolist'):
+        if hasattr(indices, 'tolist'):  # NumPy's and MXNet's arrays
             indices = indices.tolist()
         if isinstance(indices, (list, tuple)):
             return [self.to_tokens(index) for index in indices]
@@ -104,7 +104,7 @@ class Vocab:
 
 def _count(tokens):
     """How often each word occurs in a flat or nested list of words, or in a mapping of counts."""
-    if hasattr(tokens, 'items'):
+    if hasattr(tokens, 'items'):  # counted already
         return tokens
     tokens = list(tokens)
     if tokens and isinstance(tokens[0], (list, tuple)):
@@ -118,7 +118,7 @@ def require_special(vocab):
     >>> require_special(Vocab(['a'], reserved_tokens=RESERVED))
     (1, 2, 3, 4)
     """
-    table = getattr(vocab, 'token_to_idx', {})
+    table = getattr(vocab, 'token_to_idx', {})  # ours and d2l's have it
     missing = [word for word in ('<unk>', *RESERVED) if word not in table]
     if missing:
         raise DataError(

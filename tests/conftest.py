@@ -10,6 +10,9 @@ import hypothesis
 import pytest
 from jobs import LONGER, run
 
+# Cells of notebooks: test_book_cells.py runs them in kernels, pytest imports none.
+collect_ignore_glob = ['chapter/book/*']
+
 SEED = int(os.environ.get('BERTNLI_TEST_SEED', '0'))
 
 REAL_DATA = os.environ.pop('BERTNLI_DATA', None)

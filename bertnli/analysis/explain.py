@@ -9,9 +9,9 @@ from ..tokens import require_special
 
 
 class ExplainedWord(NamedTuple):
-    """One line of an explanation; `position` is None for a word that was dropped."""
+    """One line of an explanation."""
 
-    position: Optional[int]
+    position: Optional[int]  # None for a word that was dropped
     word: str
     number: Optional[int]
     segment: int
@@ -26,53 +26,45 @@ class Explanation:
     def __init__(self, rows, max_len):
         self.rows, self.max_len = rows, max_len
 
-    def _cells(self):
-        for row in self.rows:
-            yield ['–' if cell is None else str(cell) for cell in row]
-
-    def _summary(self):
+    def _table(self):
+        """All rows of cells, the names of the columns first, and a line for the end."""
         used = sum(row.position is not None for row in self.rows)
-        dropped = len(self.rows) - used
-        return f'{used} of {self.max_len} places used, {dropped} words dropped'
+        cells = [['–' if cell is None else str(cell) for cell in row] for row in self.rows]
+        end = f'{used} of {self.max_len} places used, {len(cells) - used} words dropped'
+        return [self.columns, *cells], end
 
-    def __str__(self):
-        table = [self.columns, *self._cells()]
+    def __repr__(self):
+        table, end = self._table()
         widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ['  '.join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in table]
-        return '\n'.join([*lines, self._summary()])
-
-    __repr__ = __str__
+        lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
+        return '\n'.join([*lines, end])
 
     def _repr_html_(self):
-        head = ''.join(f'<th>{name}</th>' for name in self.columns)
-        body = ''.join(
-            '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>'
-            for row in self._cells()
-        )
-        return f'<table><tr>{head}</tr>{body}</table><p>{self._summary()}</p>'
+        (head, *rows), end = self._table()
+        page = '<table><tr>' + ''.join(f'<th>{name}</th>' for name in head)
+        for row in rows:
+            page += '</tr><tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row)
+        return f'{page}</tr></table><p>{end}</p>'
 
 
 def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):
-    """`encode_pair` that shows its work: an `Explanation`, one line a word.
+    """`encode_pair` that shows its work: an `Explanation`, one line a word; raises what `encode_pair` does.
 
-    Sentences may be raw strings or lists of words. With `rng` (a NumPy generator) words are masked
-    as in pretraining, and the line says how. Raises `SettingsError` and `DataError` as `encode_pair` does.
+    Sentences may be lists of words. With `rng`, a NumPy generator, words are masked as in pretraining.
 
     >>> from bertnli.tokens import RESERVED, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs', '.'], reserved_tokens=RESERVED)
-    >>> print(explain_pair('A dog runs.', 'A cat.', vocab, 8))
+    >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=RESERVED)
+    >>> explain_pair('A dog.', 'Cat.', vocab, 6)
     position  word   id  segment  note
     0         <cls>  3   0
     1         a      6   0
     2         dog    7   0
-    3         runs   8   0
     –         .      5   0        dropped
-    4         <sep>  4   0
-    5         a      6   1
-    6         cat    0   1        unknown
+    3         <sep>  4   0
+    4         cat    0   1        unknown
     –         .      5   1        dropped
-    7         <sep>  4   1
-    8 of 8 places used, 2 words dropped
+    5         <sep>  4   1
+    6 of 6 places used, 2 words dropped
     """
     check_max_len(max_len)
     require_special(vocab)
@@ -92,7 +84,7 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
 def _explain(position, token, segment, vocab, masked):
     notes = [] if token in vocab.token_to_idx else ['unknown']  # d2l's Vocab knows no `in`
     read = token
-    if masked and position in masked.pred_positions:
+    if masked and position in masked.pred_positions:  # the model must predict this word
         how = masked.how[masked.pred_positions.index(position)]
         read = masked.tokens[position]
         notes.append({'mask': 'hidden', 'kept': 'asked, but shown'}.get(how, f'shown as {read}'))

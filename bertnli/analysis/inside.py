@@ -1,7 +1,6 @@
 """What goes on inside a trained network: attention, saliency, the vectors of `<cls>`, neighbours of words.
 
-All answers are words and plain NumPy arrays; dropout is off. Networks of d2l work too.
-
+Dropout is off; networks of d2l work too.
 Legend: T tokens of the pair, C `num_hiddens`, H heads, L layers, n pairs.
 """
 
@@ -43,10 +42,9 @@ class Neighbour(NamedTuple):
 
 
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
-    """Who looks at whom while a `BERTClassifier` or `BERTModel` reads a pair? Returns an `Attention`.
+    """Who looks at whom, in all layers, while a `BERTClassifier` or `BERTModel` reads a pair: an `Attention`.
 
-    A prediction reads only `<cls>`; here the last layer is asked for every position. Raises `DataError` if a
-    sentence has no words.
+    Raises `DataError` if a sentence has no words.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -68,10 +66,9 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """Which words speak for a label, which against it? Gradient times input; returns a `Saliency`.
 
-    `label` is a name (None: the network's own answer); explained is how far its score lies above the mean of
-    all scores. The value of a token is the slope of that margin along the token's own vector: to first order,
-    what the margin would lose without the vector (Simonyan et al. 2014; Shrikumar et al. 2017). Raises
-    `DataError` if a sentence has no words, `SettingsError` for an unknown label.
+    `label` is a name (None: the network's own answer). A token's value is, to first order, what the label's
+    score above the mean would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017).
+    Raises `DataError` if a sentence has no words, `SettingsError` for an unknown label.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -141,11 +138,8 @@ def nearest_words(net, vocab, word, count=8):
     special = [vocab['<unk>'], *require_special(vocab)]
     number = vocab[word.lower()]
     if number in special:
-        raise DataError(
-            'the vocabulary has no vector for this word',
-            found=word,
-            remedy='try a more frequent word, or ask `word in vocab.token_to_idx` first',
-        )
+        remedy = 'try a more frequent word, or ask `word in vocab.token_to_idx` first'
+        raise DataError('the vocabulary has no vector for this word', found=word, remedy=remedy)
     table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)
     lengths = onp.linalg.norm(table, axis=1)
     cosines = table @ table[number] / onp.maximum(lengths * lengths[number], 1e-12)
@@ -155,7 +149,7 @@ def nearest_words(net, vocab, word, count=8):
 
 
 def _encoder(net):
-    """The encoder of a classifier, or of a BERT with its pretraining heads."""
+    # A classifier keeps it in its BERT.
     return getattr(net, 'bert', net).encoder
 
 

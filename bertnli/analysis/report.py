@@ -106,24 +106,21 @@ class Report:
         return f'accuracy {share}, loss {self.loss:.4f}, calibration error {self.ece:.4f}'
 
     def _tables(self):
-        """Two tables for people, each a list of rows of words; the first row holds the names of columns."""
+        """Two tables, each a list of rows of words; the first row names the columns."""
         rows = [['per label', 'precision', 'recall', 'F1', 'support']]
         for label, (*figures, support) in zip(self.labels, map(dict.values, self.per_class.values())):
             rows.append([label, *map('{:.3f}'.format, figures), f'{support:,}'])
         counts = [[label, *map('{:,}'.format, row)] for label, row in zip(self.labels, self.confusion)]
         return rows, [['rows true, columns predicted', *self.labels], *counts]
 
-    def __str__(self):
+    def __repr__(self):
         lines = [self._headline()]
         for rows in self._tables():
             first, *widths = (max(map(len, column)) for column in zip(*rows))
             lines.append('')
             for start, *cells in rows:
-                line = '  '.join(f'{cell:>{width}}' for cell, width in zip(cells, widths))
-                lines.append(f'{start:<{first}}  {line}')
+                lines.append('  '.join([start.ljust(first), *map(str.rjust, cells, widths)]))
         return '\n'.join(lines)
-
-    __repr__ = __str__  # where there is only plain text, as in a printed notebook
 
     def _repr_html_(self):
         page = f'<p><strong>{self._headline()}</strong></p>'
@@ -138,26 +135,18 @@ class Report:
 
 
 def _check_answers(true, probabilities, labels):
-    shape = (len(true) if true.ndim else 0, len(labels))
-    if true.ndim != 1 or not len(true) or probabilities.shape != shape:
-        raise SettingsError(
-            'labels and probabilities do not fit',
-            found=f'labels {true.shape}, probabilities {probabilities.shape}',
-            allowed=f'(n,) and (n, {len(labels)}), n at least 1',
-        )
+    if true.ndim != 1 or not len(true) or probabilities.shape != (len(true), len(labels)):
+        found, allowed = f'{true.shape} and {probabilities.shape}', f'(n,) and (n, {len(labels)}), not empty'
+        raise SettingsError('labels and probabilities do not fit', found=found, allowed=allowed)
     unknown = sorted(set(true.tolist()) - set(range(len(labels))))
     if unknown:
-        allowed = f'0 to {len(labels) - 1}: {", ".join(labels)}'
-        raise SettingsError('invalid label', found=unknown, allowed=allowed)
+        raise SettingsError('invalid label', found=unknown, allowed=f'an index into {labels}')
     sums = probabilities.sum(axis=1)
     # Written so that NaN is refused as well.
     if not (abs(sums - 1) < 1e-2).all() or probabilities.min() < 0:
-        raise SettingsError(
-            'not valid probabilities',
-            found=f'rows that sum to {sums.min():g} … {sums.max():g}',
-            allowed='numbers in [0, 1] that sum to 1 in each row',
-            remedy='apply softmax to the scores of the network',
-        )
+        found, allowed = f'sums of {sums.min():g} … {sums.max():g}', 'rows in [0, 1] that sum to 1'
+        remedy = "apply softmax to the network's scores"
+        raise SettingsError('not valid probabilities', found=found, allowed=allowed, remedy=remedy)
 
 
 def _sentences(pairs):
@@ -189,9 +178,8 @@ def expected_calibration_error(confidences, correct, bins=15):
 def evaluate(net, data_iter, devices=None, progress=False):
     """A `Report` of `net` on `data_iter`, in the order of the data set, whatever the batches are.
 
-    `data_iter` yields `((tokens, segments, valid_lens), labels)`: a `Batches`, or a `DataLoader` that does
-    not shuffle; `devices` hold the network (None: all that do). Raises `SettingsError` for an iterator
-    without batches, or answers that do not fit the labels.
+    `data_iter` is a `Batches`, or a `DataLoader` that does not shuffle; `devices` hold the network (None: all
+    that do). Raises `SettingsError` for an iterator without batches, or answers that do not fit the labels.
     """
     devices = devices or devices_of(net)
     # Batches of similar length come in another order than the data, and say in which.
@@ -221,11 +209,10 @@ def _with_bar(data_iter, progress):
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
-    `data_iter` yields the seven arrays of `load_data_wiki`; a `Batches` draws its masks from its `epoch`: set
-    it to compare networks on the same ones. `mlm_accuracy` is the share of the masked words that are guessed
-    first, `perplexity` the exponential of their mean loss, `nsp_accuracy` the share of the pairs. The smaller
-    vocabulary has it easier: `among` are the numbers of the words that count, such as those that both know.
-    Raises `SettingsError` for an iterator without batches.
+    `data_iter` yields the seven arrays of `load_data_wiki`; set a `Batches`' `epoch` to compare networks on
+    the same masks. `mlm_accuracy` is the share of the masked words that are guessed first, `perplexity` the
+    exponential of their mean loss, `nsp_accuracy` the share of the pairs. `among` are the numbers of the
+    words that count, as a small vocabulary has it easier. Raises `SettingsError` without batches.
     """
     devices, tally = devices_of(net), Tally()
     with autograd.pause(train_mode=False):
@@ -265,9 +252,6 @@ def _rows(order, count):
     """Where in the delivered order each row of the data set stands."""
     delivered = numpy.arange(count) if order is None else numpy.concatenate(order)
     if len(delivered) != count:
-        raise SettingsError(
-            'the iterator did not yield the whole data set',
-            found=f'{count} of {len(delivered)} examples',
-            remedy='evaluate with an iterator that starts at its first batch',
-        )
+        found, remedy = f'{count} of {len(delivered)} examples', 'start the iterator at its first batch'
+        raise SettingsError('the iterator did not yield the whole data set', found=found, remedy=remedy)
     return numpy.argsort(delivered)

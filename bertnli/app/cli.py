@@ -37,7 +37,12 @@ class _Commands(click.Group):
             click.echo(f'bertnli: {error}', err=True)
             code = 2
         except KeyboardInterrupt as error:
-            self._report_interrupt(ctx, error)
+            saved = getattr(error, 'last', None) is not None
+            resumable = saved and ctx.invoked_subcommand in ('pretrain', 'finetune')
+            click.echo(f'\nbertnli: {error if resumable else "interrupted"}', err=True)
+            if resumable and not _in_cluster():  # there it is the launcher that resumes
+                words = [word for word in sys.argv[1:] if word != '--resume']
+                click.echo(f'bertnli: to resume: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
             code = 128 + getattr(error, 'signal', signal.SIGINT)
         except Exception:
             if not _in_cluster():
@@ -47,18 +52,6 @@ class _Commands(click.Group):
         if _in_cluster():  # at once: MXNet would wait for workers that wait for us
             end_at_once(code)
         ctx.exit(code)
-
-    def _report_interrupt(self, ctx, error):
-        saved = getattr(error, 'last', None) is not None
-        if not saved or all(
-            option.name != 'resume' for option in self.commands[ctx.invoked_subcommand].params
-        ):
-            click.echo('\nbertnli: interrupted', err=True)
-            return
-        click.echo(f'\nbertnli: {error}', err=True)
-        if not _in_cluster():  # there it is the launcher that resumes
-            words = [word for word in sys.argv[1:] if word != '--resume']
-            click.echo(f'bertnli: to resume: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
 
 
 def _in_cluster():
@@ -95,11 +88,7 @@ _SHARED = {
     'out': {'metavar': 'DIR', 'help': 'Folder for the results.  [default: runs/COMMAND]'},
     'seed': {'type': int, 'help': 'Random seed.'},
     'devices': {'metavar': 'WHICH', 'help': 'gpu, gpu:0,1, cpu or cpu:2.'},
-    'limit': {
-        'metavar': 'N',
-        'type': click.IntRange(min=1),
-        'help': 'Use only the first N pairs of a split.',
-    },
+    'limit': {'metavar': 'N', 'type': click.IntRange(min=1), 'help': 'Use the first N pairs of a split.'},
     'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned or demo.'},
     'steps': {'type': int, 'help': 'Pretraining steps.'},
     'epochs': {'type': int, 'help': 'Fine-tuning epochs.'},
@@ -176,9 +165,7 @@ def pretrain(out, **options):
 
 
 @main.command()
-@click.option(
-    '--bert', metavar='DIR|NAME|none', default='bert-wikitext2', help='A pretrained model, or none.'
-)
+@click.option('--bert', metavar='DIR|NAME', default='bert-wikitext2', help='A pretrained model, or none.')
 @_options('data out seed devices limit preset epochs batch-size accumulate resume half quiet')
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
@@ -212,33 +199,31 @@ def evaluate(model, split, as_json, devices, quiet, **options):
 
 @main.command()
 @click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
-@click.option(
-    '--file', 'path', metavar='FILE', help='Tab-separated pairs, one per line; - is standard input.'
-)
+@click.option('--file', metavar='FILE', help='Tab-separated pairs, one per line; - is standard input.')
 @_options('model devices quiet')
-def predict(sentences, path, model, devices, quiet):
+def predict(sentences, file, model, devices, quiet):
     """Predict whether the hypothesis follows. Reads two sentences, or a file of pairs.
 
     \b
     Example:   bertnli predict "A dog runs in a park." "An animal is outdoors."
                bertnli predict --file pairs.tsv
     """
-    if bool(path) == bool(sentences) or (sentences and len(sentences) != 2):
-        raise SettingsError(
-            'expected two sentences' if sentences else 'nothing to predict',
-            where='bertnli predict',
-            found=[*sentences, *(['--file', path] if path else [])],
-            allowed='a premise and a hypothesis, each in quotes, or --file FILE',
-            remedy='see bertnli predict --help',
+    if bool(file) == bool(sentences) or (sentences and len(sentences) != 2):
+        problem = 'expected two sentences' if sentences else 'nothing to predict'
+        found = [*sentences, *(['--file', file] if file else [])]
+        allowed, remedy = (
+            'a premise and a hypothesis, in quotes, or --file FILE',
+            'see bertnli predict --help',
         )
-    pairs = library.read_pairs(path) if path else iter([library.SentencePair(*sentences)])
+        raise SettingsError(problem, where='bertnli predict', found=found, allowed=allowed, remedy=remedy)
+    pairs = library.read_pairs(file) if file else iter([library.SentencePair(*sentences)])
     # The first pair is read before the model is loaded: a wrong path is reported at once.
     pairs = itertools.chain(list(itertools.islice(pairs, 1)), pairs)
     loaded = library.load_checkpoint(model, library.parse_devices(devices), kind='nli')
     # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
     asked, printed = itertools.tee(pairs)
     predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, max_len=loaded.max_len)
-    if not path:
+    if not file:
         click.echo(next(predictions))
         return
     for prediction, pair in tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet):
@@ -274,8 +259,7 @@ def data(ctx, data, out, limit):
 def fetch(before, data):
     """Download and unpack both corpora into the cache, or unpack the archives of --data DIR."""
     for corpus in library.REGISTRY:
-        folder = library.download_extract(corpus, data_dir=data or before or 'download')
-        click.echo(f'{corpus}: {folder}')
+        click.echo(f'{corpus}: {library.download_extract(corpus, data_dir=data or before or "download")}')
 
 
 @data.command()
@@ -336,9 +320,7 @@ def launch(hosts, restarts, manager, task, command, **job):
 @main.command()
 @_options('json picture rounds')
 @click.option('--scale', default=2, help='How much work a measurement does.')
-@click.option(
-    '--only', multiple=True, metavar='WORK', help='pretrain, finetune, wiki_dataset, snli_dataset, predict.'
-)
+@click.option('--only', multiple=True, help='pretrain, finetune, wiki_dataset, snli_dataset or predict.')
 @_options('data')
 def bench(json, picture, only, **options):
     """Benchmark against the chapter's code. Both are measured in turn; ratios count.

@@ -1,9 +1,8 @@
 """Whole jobs, as the command line and the notebooks run them: pretrain, fine-tune, evaluate, and a demo.
 
-A training reads its data and leaves a folder with the model, its curves, and a `metrics.json` with all that
-was logged. While it runs, its state is saved in the subfolder `training`: a job that was killed or
-interrupted continues with `resume`, and ends with the same bits. The parts are the library's public
-functions; nothing here computes.
+A training leaves a folder with the model, its curves, and a `metrics.json` with all that was logged. While it
+runs, its state is saved in the subfolder `training`: after an interruption it continues with `resume`, and
+ends with the same bits. The parts are the library's public functions; nothing here computes.
 """
 
 import dataclasses
@@ -39,7 +38,6 @@ from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_
 from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab, tokenize
 
-_KINDS = {'pretrain': 'bert', 'finetune': 'nli'}  # of the model that each training leaves
 _DOCTOR = 'run `bertnli doctor` to list the devices'
 
 
@@ -68,13 +66,8 @@ def preset(name):
     4000
     """
     if name not in PRESETS:
-        raise SettingsError(
-            'unknown preset',
-            where='preset',
-            found=name,
-            allowed=', '.join(PRESETS),
-            remedy='choose one of these',
-        )
+        allowed, remedy = ', '.join(PRESETS), 'choose one of these'
+        raise SettingsError('unknown preset', where='preset', found=name, allowed=allowed, remedy=remedy)
     return PRESETS[name]
 
 
@@ -88,22 +81,15 @@ def _setting(devices, seed, data):
 
 def _check_plan(out, settings, devices, limit=None):
     """Report before the first step, not after minutes, what could not end well."""
-    if settings.batch_size < len(devices):
-        raise SettingsError(
-            'fewer examples than devices',
-            where='batch_size',
-            found=f'{settings.batch_size} examples a step, {len(devices)} devices',
-            allowed='at least one example a device',
-            remedy='choose a larger batch, or fewer devices',
-        )
-    if limit is not None and limit < settings.batch_size:
-        raise SettingsError(
-            'the batch is larger than the data',
-            where='batch_size',
-            found=settings.batch_size,
-            allowed=f'up to the limit of {limit} pairs',
-            remedy='choose a smaller batch, or raise the limit',
-        )
+    where, size = 'batch_size', settings.batch_size
+    if size < len(devices):
+        found, allowed = f'{size} examples, {len(devices)} devices', 'at least one example a device'
+        problem, remedy = 'fewer examples than devices', 'choose a larger batch, or fewer devices'
+        raise SettingsError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+    if limit is not None and limit < size:
+        problem, allowed = 'the batch is larger than the data', f'up to the limit of {limit} pairs'
+        remedy = 'choose a smaller batch, or raise the limit'
+        raise SettingsError(problem, where=where, found=size, allowed=allowed, remedy=remedy)
     if join_cluster().first:
         _check_writable(out)
 
@@ -113,20 +99,13 @@ def _check_writable(out):
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise DataError(
-            'the results cannot be written',
-            where=str(out),
-            found=error.strerror,
-            allowed='a new or writable folder',
-            remedy='choose another folder',
-        ) from error
+        problem, where, found = 'the results cannot be written', str(out), error.strerror
+        allowed, remedy = 'a new or writable folder', 'choose another folder'
+        raise DataError(problem, where=where, found=found, allowed=allowed, remedy=remedy) from error
 
 
 def _describe_run(job, settings, net, vocab, **datasets):
-    """What makes a training this one, as flat JSON content: the state of a different one is refused.
-
-    `datasets` are pairs of a data set and its labels, by name.
-    """
+    """What makes a training this one, as flat JSON content; `datasets` are pairs of a data set and labels."""
     run = {'job': job, **dataclasses.asdict(settings)}
     run['model'] = str(getattr(getattr(net, 'bert', net), 'settings', None))
     weights = net.collect_params().values()
@@ -148,12 +127,9 @@ def _begin(out, run, job):
     """`(hooks, ended)`: keywords of `train_bert` and `train_nli`, and the model of a finished run or None."""
     keep, team = Keeper(Path(out, 'training'), run), join_cluster()
     if job.resume and not team.exact:
-        raise SettingsError(
-            'a dist_async training cannot be resumed',
-            found='resume',
-            allowed='resume, and restarts, with dist_sync',
-            remedy='start over: the servers of dist_async keep no state',
-        )
+        allowed, remedy = 'dist_sync, for resume and restarts', 'start over: its servers keep no state'
+        problem = 'a dist_async training cannot be resumed'
+        raise SettingsError(problem, found='resume', allowed=allowed, remedy=remedy)
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
     look = job.resume and team.first
     start, ended = _look_for_state(keep, out, job) if look else (None, None)
@@ -169,12 +145,11 @@ def _begin(out, run, job):
 
 
 def _look_for_state(keep, out, job):
-    """`(start, ended)` of what an earlier run has left."""
     start, ended = keep.load(), None
     if start:
         print(f'resuming after step {keep.last}')
     elif Path(out, 'manifest.json').exists():
-        ended = load_checkpoint(out, job.devices, kind=_KINDS[keep.run['job']])
+        ended = load_checkpoint(out, job.devices, kind='bert' if keep.run['job'] == 'pretrain' else 'nli')
         check_same_run(ended.notes.get('run', {}), keep.run, out)
         print(f'this run has already finished; its model is in {out}')
     else:
@@ -197,9 +172,7 @@ def _finish(out, job, keep, net, vocab, result, metrics):
 
 
 def _metrics_of(ended):
-    """What the job returned when it ended."""
-    others = ('run', ended.notes['run']['job'])
-    return {name: value for name, value in ended.notes.items() if name not in others}
+    return {name: value for name, value in ended.notes.items() if name not in ('run', 'pretrain', 'finetune')}
 
 
 def pretrain(out, job):
@@ -237,7 +210,7 @@ def _pretraining_text(data, settings, limit, progress):
     if not settings.pair_text:
         return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **options)
     wiki = read_wiki(folder)
-    premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
+    premises, hypotheses, _ = _training_pairs(data, limit)
     paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
     dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
     if settings.wiki_times == 1:
@@ -263,12 +236,11 @@ def finetune(out, bert, vocab, job):
     settings, devices = job.preset.finetune, job.devices
     _check_plan(out, settings, devices, job.limit)
     if bert is None:
-        vocab = _words_of_pairs(job.data, job.preset.pretrain.min_freq, job.limit)
+        vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     options = {'word_dropout': settings.word_dropout, 'seed': settings.seed, 'progress': job.progress}
-    loaded = load_data_snli(
-        settings.batch_size, settings.max_len, vocab, data_dir=job.data, limit=job.limit, **options
-    )
+    options.update(data_dir=job.data, limit=job.limit)
+    loaded = load_data_snli(settings.batch_size, settings.max_len, vocab, **options)
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
     if settings.align_first:
@@ -289,17 +261,21 @@ def finetune(out, bert, vocab, job):
     return net, metrics
 
 
-def _words_of_pairs(data, min_freq, limit):
-    premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
-    lines = [sentence.lower() for sentence in [*premises, *hypotheses]]
-    return Vocab(tokenize(lines), min_freq=min_freq, reserved_tokens=RESERVED)
+def _words_of_pairs(job):
+    premises, hypotheses, _ = _training_pairs(job.data, job.limit)
+    tokens = tokenize([sentence.lower() for sentence in [*premises, *hypotheses]])
+    return Vocab(tokens, min_freq=job.preset.pretrain.min_freq, reserved_tokens=RESERVED)
+
+
+def _training_pairs(data, limit):
+    return read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
 
 
 def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
     """Evaluate a model folder on a split; returns `(report, metrics)`, also saved in `out`.
 
-    The report of a fine-tuned model is a `Report` on SNLI, with pictures of confusion and calibration; that
-    of a pretrained one is what `evaluate_pretraining` finds on WikiText-2.
+    The report is a `Report` on SNLI, with pictures of confusion and calibration; of a pretrained model it is
+    what `evaluate_pretraining` finds on WikiText-2.
     """
     start = time.perf_counter()
     devices = devices or try_all_gpus()
@@ -355,21 +331,15 @@ def demo(out, job, say=print):
     net, second = finetune(out / 'nli', bert, vocab, job)
     judged = _judge(net, vocab, settings.max_len, 'test', data, job.devices, progress=job.progress)
     train, test = read_snli(snli, split='train', limit=job.limit), read_snli(snli, split='test')
-    metrics = {
-        'test_accuracy': judged.accuracy,
-        'test_pairs': judged.n,
-        'hypothesis_only_accuracy': hypothesis_only_baseline(train, test, seed=settings.seed),
-        **second,
-        **first,
-        'seconds': time.perf_counter() - start,
-        **_setting(job.devices, settings.seed, data),
-    }
+    baseline = hypothesis_only_baseline(train, test, seed=settings.seed)
+    metrics = {'test_accuracy': judged.accuracy, 'test_pairs': judged.n, 'hypothesis_only_accuracy': baseline}
+    metrics.update({**second, **first, **_setting(job.devices, settings.seed, data)})
+    metrics['seconds'] = time.perf_counter() - start
     write_json(out / 'metrics.json', metrics)
     save(plot_history(history, title='Pretraining and fine-tuning'), out / 'curves.png')
     save(plot_confusion(judged.confusion, LABELS, title='Test split'), out / 'confusion.png')
     say(f'\n{judged}\n')
     _ask_five(net, vocab, test, say)
-    baseline = metrics['hypothesis_only_accuracy']
     say(f'test accuracy {judged.accuracy:.3f}; from the hypothesis alone {baseline:.3f}')
     say(f'{metrics["seconds"]:.0f} seconds; everything is in {out}')
     return metrics
@@ -401,8 +371,7 @@ def describe(data=None, limit=None, out=None):
         counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
         found['wikitext-2'][split] = {**counts, 'words a sentence': _lengths(sentences)}
     for split in ('train', 'dev', 'test'):
-        pairs = read_snli(snli, split=split, limit=limit, max_skipped=1.0)
-        premises, hypotheses, labels = pairs
+        premises, hypotheses, labels = pairs = read_snli(snli, split=split, limit=limit, max_skipped=1.0)
         found['SNLI'][split] = {
             'pairs': len(labels),
             'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
@@ -438,7 +407,6 @@ def parse_devices(text):
     wanted = [int(i) for i in match[4].split(',')] if match[4] else list(range(present))
     if not wanted or max(wanted) >= present or len(set(wanted)) < len(wanted):
         allowed = f'different numbers below {present}' if present else 'cpu (MXNet finds no GPU)'
-        raise SettingsError(
-            'these GPUs cannot be used', where='devices', found=text, allowed=allowed, remedy=_DOCTOR
-        )
+        problem = 'these GPUs cannot be used'
+        raise SettingsError(problem, where='devices', found=text, allowed=allowed, remedy=_DOCTOR)
     return [mx.gpu(i) for i in wanted]

@@ -1,7 +1,6 @@
 """Unpack an archive into the cache.
 
-Of a published archive the checksum was compared before. One of the reader's own has none: of its members
-only those that we read are unpacked, under names of ours, and none that is suspicious.
+Of a reader's own archive, only the members that we read are unpacked, under our names, if not suspicious.
 """
 
 import contextlib
@@ -73,7 +72,6 @@ def unpack_all(corpus, archive):
 
 @contextlib.contextmanager
 def _as_data_errors(corpus, archive, folder):
-    """Whatever fails while unpacking becomes a `DataError`: the disk's fault, or the archive's."""
     try:
         yield
     # A page of HTML named .zip, a cut archive, a directory of nonsense: they fail in many ways.
@@ -81,10 +79,8 @@ def _as_data_errors(corpus, archive, folder):
         # subtle: zipfile may look for a place before the file's beginning, which is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise cannot_cache(folder, error) from error
-        where, remedy = str(archive), f'delete the file, then {corpus.manual_way}'
-        raise DataError(
-            'the archive cannot be unpacked', where=where, found=str(error), remedy=remedy
-        ) from error
+        problem, remedy = 'the archive cannot be unpacked', f'delete the file, then {corpus.manual_way}'
+        raise DataError(problem, where=str(archive), found=str(error), remedy=remedy) from error
 
 
 def _members(corpus, file):
@@ -102,7 +98,7 @@ def _members(corpus, file):
             'suspicious compression ratio': info.file_size > _LARGEST_RATIO * info.compress_size,
             'unknown compression': info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
         }
-        for fault in (fault for fault in faults if faults[fault]):
+        for fault in filter(faults.get, faults):
             sizes = f'{info.file_size} bytes in {info.compress_size}'
             raise zipfile.BadZipFile(f'{info.filename}: {fault} ({sizes})')
     return found

@@ -1,8 +1,4 @@
-"""Download one file from the first of several addresses that serves the right bytes, over a bad network.
-
-A part that has arrived stays, and the next attempt asks for the rest only; no attempt lasts for ever; nothing
-is at the file's place before its checksum was right.
-"""
+"""Download one file from the first of several addresses that serves the right bytes, over a bad network."""
 
 import os
 import time
@@ -32,10 +28,9 @@ class _Failed(Exception):
 def download(urls, path, digest, largest=None):
     """Fetch the file with this checksum into `path`, from the first of `urls` that serves it.
 
-    All addresses are asked in turn, and after a pause again, as long as one may still do better. Redirects
-    and proxies work as with requests. A file cut short stays beside `path` as `.NAME.part`, and is resumed
-    from any address, now or in another process. The caller holds the lock of `path`. Raises `DataError` with
-    each address' answer or if more than `largest` bytes come, and `OSError` if the disk cannot be written.
+    All addresses are asked in turn, and after a pause again, as long as one may still do better. A file cut
+    short stays beside `path` as `.NAME.part`, and is resumed from any address, now or in another process. The
+    caller holds the lock of `path`. Raises `DataError` with each answer, and `OSError` for the disk.
     """
     part = path.with_name(f'.{path.name}.part')
     hopeful, answers = list(urls), {}

@@ -1,8 +1,4 @@
-"""Where data comes from: the embedded sample, a folder of yours, or a verified download.
-
-This file finds (and, if asked to, downloads and unpacks) a corpus and answers with the path of a folder.
-It does not read what is in the files: that is text.py's work.
-"""
+"""Where data comes from: the embedded sample, a folder of yours, or a verified download."""
 
 import collections
 import difflib
@@ -49,8 +45,7 @@ REGISTRY = {
         members=('wiki.train.tokens', 'wiki.valid.tokens', 'wiki.test.tokens'),
         urls=(
             'https://wikitext.smerity.com/wikitext-2-v1.zip',  # kept by the corpus' first author
-            # what the Internet Archive has of the chapter's address
-            'https://web.archive.org/web/2022id_/'
+            'https://web.archive.org/web/2022id_/'  # what is kept of the chapter's address
             'https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip',
         ),
         sha1='3c914d17d80b1459be871a5039ac23e752a53cbe',
@@ -91,8 +86,8 @@ Checked = collections.namedtuple('Checked', 'path sha256 official')
 def data_dir(source=None):
     """The folder that `source` means: None, 'sample', 'download' or a path.
 
-    None asks the environment variable `BERTNLI_DATA` and falls back to the embedded sample.
-    Raises `DataError` if the folder does not exist.
+    None means the environment variable `BERTNLI_DATA`, or else the embedded sample. Raises `DataError` if the
+    folder does not exist.
 
     >>> data_dir('sample').name
     'data'
@@ -106,13 +101,11 @@ def data_dir(source=None):
         return inside if inside.is_dir() else beside
     path = Path(source).expanduser()
     if not os.path.isdir(path):
-        raise DataError(
-            'the data folder does not exist, or is not a folder',
-            where=str(path),
-            found='a file' if os.path.exists(path) else 'nothing that you may read',
-            allowed="a folder with the archives or the unpacked corpora, 'sample' or 'download'",
-            remedy='correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)',
-        )
+        problem = 'the data folder does not exist, or is not a folder'
+        found = 'a file' if os.path.exists(path) else 'nothing that you may read'
+        allowed = "a folder with the archives or the unpacked corpora, 'sample' or 'download'"
+        remedy = 'correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)'
+        raise DataError(problem, where=str(path), found=found, allowed=allowed, remedy=remedy)
     return path
 
 
@@ -123,14 +116,12 @@ def _source(source):
 def download_extract(name, folder=None, *, data_dir=None):
     """The path of the folder that holds the files of a corpus: 'wikitext-2', 'SNLI', or one of d2l's hub.
 
-    `data_dir` is what the function of that name accepts. A folder may hold the unpacked corpus,
-    be the unpacked corpus, or hold the official archive, whose needed files are then unpacked into
-    the cache (the folder itself may be read-only). `folder` is the chapter's second argument, the
+    `data_dir` is what the function of that name accepts: a folder that is the unpacked corpus, or holds it or
+    its official archive, which is unpacked into the cache. `folder`, the chapter's second argument, is the
     folder's name inside the archive. Raises `DataError` with the manual way if nothing is found.
 
-    Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. The archive
-    (.zip, .tar, .tar.gz) is taken from the folder `data_dir` if it is there, else downloaded, and unpacked
-    into the cache once its checksum is right.
+    Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. Its archive
+    (.zip, .tar, .tar.gz) is taken from `data_dir`, or else downloaded.
 
     >>> download_extract('wikitext-2', 'wikitext-2', data_dir='sample').endswith('wikitext-2')
     True
@@ -198,14 +189,8 @@ def _find(name, source, fetch=True):
         return 'archive', archive
     found = sorted(os.listdir(root)) if os.access(root, os.R_OK) else 'a folder that you may not read'
     allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}'
-    remedy = f"{corpus.manual_way} or 'download'"
-    raise DataError(
-        f'the corpus {name} is not in this folder',
-        where=str(root),
-        found=found,
-        allowed=allowed,
-        remedy=remedy,
-    )
+    problem, remedy = f'the corpus {name} is not in this folder', f"{corpus.manual_way} or 'download'"
+    raise DataError(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
 
 
 def _is_right(corpus, path):
@@ -229,20 +214,14 @@ def _fetch(corpus, folder):
 
 
 def where(name, data_dir=None):
-    """Where a corpus comes from, and whether its archive is the published one: a `Place`.
-
-    Nothing is downloaded; raises `DataError` if the corpus is not there.
-    """
+    """Where a corpus comes from: a `Place`. Downloads nothing; raises `DataError` if it is not there."""
     kind, path = _find(name, data_dir, fetch=False)
     digest = None if path.is_dir() else checksum(path)
     return Place(name, kind, str(path), digest, digest and digest == REGISTRY[name].sha256)
 
 
 def verify(name, data_dir=None):
-    """Read every byte of a corpus' archive and of its files that we read: a list of `Checked`.
-
-    Raises `DataError` if something is damaged: the archive, or what was once unpacked from it.
-    """
+    """Read every byte of a corpus: a list of `Checked`. Raises `DataError` for a damaged archive or file."""
     place, corpus = where(name, data_dir), REGISTRY[name]
     folder, rows, sums = Path(place.path), [], {}
     if place.sha256:

@@ -80,7 +80,6 @@ class Rows:
 
 
 def warn_of_skipped(path, skipped):
-    """Warn of malformed rows that were skipped; `skipped` is an `SNLIData`'s."""
     bad = [(reason, entry) for reason, entry in skipped.items() if reason not in _GAPS]
     if bad:
         reasons = ', '.join(f'{count} {reason} (line {lines[0]})' for reason, (count, lines) in bad)
@@ -88,10 +87,7 @@ def warn_of_skipped(path, skipped):
 
 
 def read_lines(path):
-    """The lines of a file as bytes (of an endless one its beginning).
-
-    Raises `DataError` if it cannot be read, is empty or changes meanwhile.
-    """
+    """The lines of a file as bytes; `DataError` if it cannot be read, is empty or changes meanwhile."""
     try:
         file = open(path, 'rb')  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:

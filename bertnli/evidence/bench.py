@@ -101,7 +101,7 @@ class _ChapterClassifier(nn.Block):
     def __init__(self, bert):
         super().__init__()
         self.bert, self.classifier = bert, nn.Sequential()
-        self.classifier.add(nn.Dense(256, activation='relu'), nn.Dense(3))
+        self.classifier.add(nn.Dense(256, 'relu', in_units=UNITS), nn.Dense(3, in_units=256))
 
     def forward(self, inputs):
         return self.classifier(self.bert(*inputs)[0][:, 0, :])
@@ -110,8 +110,6 @@ class _ChapterClassifier(nn.Block):
 def _chapter_net(vocab):
     net = _ChapterClassifier(_chapter_bert(vocab))
     net.classifier.initialize(init.Xavier())
-    ids = np.ones((1, 8), dtype='int32')
-    net((ids, ids, np.array([8])))
     return net
 
 
@@ -123,10 +121,9 @@ def _chapter_pretrain(data, scale):
         for one in paragraphs
         for tokens, segments, is_next in d2l._get_nsp_data_from_paragraph(one, paragraphs, vocab, MAX_LEN)
     ]
-    columns = d2l._pad_bert_inputs(examples, MAX_LEN, vocab)
-    loader = gluon.data.DataLoader(
-        gluon.data.ArrayDataset(*[np.stack(c) for c in columns]), BATCH, shuffle=True, last_batch='discard'
-    )
+    columns = [np.stack(column) for column in d2l._pad_bert_inputs(examples, MAX_LEN, vocab)]
+    dataset = gluon.data.ArrayDataset(*columns)
+    loader = gluon.data.DataLoader(dataset, BATCH, shuffle=True, last_batch='discard')
     bert, loss = _chapter_bert(vocab), gluon.loss.SoftmaxCELoss()
     trainer = gluon.Trainer(bert.collect_params(), 'adam', {'learning_rate': 1e-3})
 
@@ -143,15 +140,14 @@ def _chapter_pretrain(data, scale):
 
 
 def _chapter_finetune(data, scale):
-    vocab, pairs = _vocab(data), _pairs(data, 'train', BATCH * (2 * scale + 2))
+    d2l, vocab, pairs = runtime.d2l, _vocab(data), _pairs(data, 'train', BATCH * (2 * scale + 2))
     loader = gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH, shuffle=True)
     net, loss = _chapter_net(vocab), gluon.loss.SoftmaxCrossEntropyLoss()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 1e-4})
 
     def step(batch):
-        runtime.d2l.train_batch_ch13(
-            net, batch[:3], batch[3], loss, trainer, [mx.cpu()], runtime.d2l.split_batch_multi_inputs
-        )
+        split = d2l.split_batch_multi_inputs
+        d2l.train_batch_ch13(net, batch[:3], batch[3], loss, trainer, [mx.cpu()], split)
 
     return [BATCH / seconds for seconds in _steps(step, loader, 2 * scale)]
 
@@ -232,25 +228,19 @@ def _our_predict(data, scale):
 
 
 def _plain_operations(lengths):
-    """Multiplications and additions per training example, without padding and without the head.
-
-    Forward, per token and layer: 2 each for 4 C² of projections, 2 C F of feed-forward, 2 T C of attention;
-    backward costs twice as much.
-    """
+    """Multiplications and additions per training example, without padding and without the head."""
+    # Forward, per token and layer: 4 C² of projections, 2 C F of feed-forward, 2 T C of attention, each a
+    # multiplication and an addition; backward costs twice as much.
     lengths = onp.asarray(lengths, dtype='float64')
     per_token = 4 * UNITS**2 + 2 * UNITS * FFN + 2 * UNITS * lengths
     return float((3 * 2 * LAYERS * lengths * per_token).mean())
 
 
-def _matrix_rate(size=2048):
+def _our_machine(data, scale, size=2048):
     """Operations a second of this machine in MXNet's best matrix product, the largest of five."""
     a = np.ones((size, size))
     seconds = [_timed(lambda: npx.fully_connected(a, a, num_hidden=size, no_bias=True)) for _ in range(5)]
-    return 2 * size**3 / min(seconds)
-
-
-def _our_machine(data, scale):
-    return [_matrix_rate()]
+    return [2 * size**3 / min(seconds)]
 
 
 def measure(side, work, data, scale):
@@ -270,10 +260,8 @@ def _in_process(side, work, data, scale):
     command = [sys.executable, '-m', 'bertnli.evidence.bench', side, work, str(scale), data or '']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or done.returncode
-        raise BertNLIError(
-            'a measurement failed', where=f'{side}, {work}', found=last, remedy='run `bertnli doctor`'
-        )
+        where, found = f'{side}, {work}', done.stderr.strip().splitlines()[-1:] or done.returncode
+        raise BertNLIError('a measurement failed', where=where, found=found, remedy='run `bertnli doctor`')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -286,8 +274,7 @@ def compare(works=WORKS, *, data=None, rounds=3, scale=2, say=print):
     unknown = [work for work in works if work not in WORKS]
     if unknown:
         raise SettingsError('unknown measurement', found=unknown, allowed=', '.join(WORKS))
-    found = {'machine': runtime.report(), 'rounds': rounds, 'scale': scale}
-    measured = data, scale
+    found, measured = {'machine': runtime.report(), 'rounds': rounds, 'scale': scale}, (data, scale)
     for work in works:
         row, ratios, theirs, ours = _in_turn('chapter', work, rounds, measured)
         peaks = [max(result['peak_mb'] for result in results) for results in (theirs, ours)]
@@ -301,9 +288,8 @@ def compare(works=WORKS, *, data=None, rounds=3, scale=2, say=print):
         found[work] = row
         say(_line(work, row['chapter'], row) + f'   peak {peaks[0]} → {peaks[1]} MB')
     if 'finetune' in works and importlib.util.find_spec('torch'):
-        # Padded to `MAX_LEN`, and grouped by length.
         found['torch'] = {}
-        for padding in ('padded', 'grouped'):
+        for padding in ('padded', 'grouped'):  # to `MAX_LEN`, or by length
             row = found['torch'][padding] = _in_turn(f'torch_{padding}', 'finetune', rounds, measured)[0]
             say(_line(f'torch {padding}', row['torch'], {**row, 'unit': _UNITS['finetune']}))
     return found
@@ -358,8 +344,7 @@ def _torch_finetune(data, scale, grouped):
         loss(net(*inputs), torch.from_numpy(labels.astype('int64'))).backward()
         optimizer.step()
 
-    order = Batches(dataset, BATCH).order()
-    batches = order if grouped else order[: 4 * scale]
+    batches = Batches(dataset, BATCH).order()[: None if grouped else 4 * scale]
     return [BATCH / statistics.mean(_steps(step, batches, len(batches) - 2))]
 
 

@@ -50,29 +50,31 @@ def encode(sentences, vocab, num_workers=0, progress=False):
 
     Raises `DataError` if something is not a sentence, `RuntimeMismatch` if a worker process dies or hangs.
     """
-    size, jobs, timeout, failures = _CHUNK, 1, None, ()
-    if num_workers and num_workers > 1:
-        # The vocabulary travels with each chunk to another process: few and large ones.
-        size, jobs, timeout = max(_CHUNK, len(sentences) // (4 * num_workers) + 1), num_workers, _TIMEOUT
-        failures = BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError
-    starts = range(0, len(sentences), size)
+    shared = bool(num_workers and num_workers > 1)
+    # The vocabulary travels with each chunk to another process: few and large ones.
+    size = max(_CHUNK, len(sentences) // (4 * num_workers) + 1) if shared else _CHUNK
+    chunks = [sentences[i : i + size] for i in range(0, len(sentences), size)]
     known = vocab.token_to_idx, vocab['<unk>'], _word_type(len(vocab))
-    pool = joblib.Parallel(jobs, 'loky', 'generator', timeout=timeout, batch_size=1, max_nbytes=None)
-    parts = pool(joblib.delayed(index_words)(sentences[i : i + size], *known) for i in starts)
-    bar = tqdm(parts, 'encoding', len(starts), disable=not progress, unit='chunk', leave=False)
+    alone = (index_words(chunk, *known) for chunk in chunks)
+    parts = _index_in_processes(chunks, known, num_workers) if shared else alone
+    bar = tqdm(parts, 'encoding', len(chunks), disable=not progress, unit='chunk', leave=False)
+    flat, lengths = map(np.concatenate, zip(*bar))
+    return flat, lengths
+
+
+def _index_in_processes(chunks, known, num_workers):
+    pool = joblib.Parallel(num_workers, 'loky', 'generator', timeout=_TIMEOUT, batch_size=1, max_nbytes=None)
     try:
-        flat, lengths = map(np.concatenate, zip(*bar))
-        return flat, lengths
-    except failures as error:
+        yield from pool(joblib.delayed(index_words)(chunk, *known) for chunk in chunks)
+    except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
         hung = isinstance(error, joblib.parallel.TimeoutError)
         raise RuntimeMismatch(
             'a worker process died or hung while it encoded sentences',
             found=f'no answer for {_TIMEOUT} seconds' if hung else f'{type(error).__name__}: {error}',
             remedy='close other programs (most often memory ran out), or use num_workers=0',
         ) from error
-    finally:
-        if jobs > 1:  # idle workers would stay for minutes
-            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+    finally:  # idle workers would stay for minutes
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def _word_type(vocab_size):

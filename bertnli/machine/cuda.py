@@ -1,7 +1,6 @@
 """NVIDIA's libraries for MXNet's GPU build: find them, load them, and say what is there and what is not.
 
-`pip` puts them into folders of their own, where the system's loader does not look; a library that is loaded
-already is found by its name. Nothing here imports MXNet or computes.
+`pip` puts them where the system's loader does not look; a library that is loaded is found by its name.
 """
 
 import ctypes
@@ -32,18 +31,13 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…, <cuda.h>
 
 def installed():
     """Whether MXNet's GPU build is installed."""
-    try:
-        importlib.metadata.version(BUILD)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(importlib.metadata.distributions(name=BUILD))
 
 
 def load_libraries(folder=None):
-    """Load every library of the GPU build; returns `{name: where it was found, or why not}`.
+    """Load every library of the GPU build, and the driver: `{name: where it was found, or why not}`.
 
-    Looked for in pip's folders (of `folder`, by default this Python's packages), then wherever the system's
-    loader looks. The driver comes last: it belongs to the machine, and no package brings it.
+    Looked for in pip's folders (of `folder`, by default this Python's packages), then where the system looks.
     """
     root = Path(folder or sysconfig.get_paths()['purelib'], 'nvidia')
     return {name: _load(name, sorted(root.glob(f'*/lib/{name}'))) for name in (*LIBRARIES, DRIVER)}

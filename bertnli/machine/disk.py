@@ -40,16 +40,8 @@ def unreadable(path, error):
 def whole_file(path):
     """A binary file that is at `path`, whole, once the block has ended well.
 
-    Written aside, flushed to the disk, then renamed over. Its folder is made if need be; after an error
-    nothing has changed. What a killed process leaves aside is called `.NAME-…`. Raises `OSError`.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with whole_file(folder + '/a.txt') as file:
-    ...         count = file.write(b'whole')
-    ...         print(os.path.exists(folder + '/a.txt'))
-    ...     print(os.listdir(folder))
-    False
-    ['a.txt']
+    Its folder is made if need be; after an error nothing has changed. What a killed process leaves aside is
+    called `.NAME-…`. Raises `OSError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

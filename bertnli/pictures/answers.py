@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import numpy
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..errors import SettingsError
 from . import style
@@ -16,7 +16,7 @@ _TRACK = '#F3F3F3'  # behind the bar of a probability
 def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label', 'true label')):
     """Confusion matrix: `matrix` `(N, N)`, counts, rows true, columns predicted.
 
-    Each cell shows its count and its share of the row. `axes_names` are those of columns and rows. Raises
+    A cell shows its count and its share of the row. `axes_names` are those of columns and rows. Raises
     `SettingsError` unless the matrix is square, not negative, and as large as `labels`.
 
     >>> plot_confusion([[3, 1], [0, 4]], ['yes', 'no']).alt
@@ -35,7 +35,7 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels, rotation=90, va='center')
-    recalls = ', '.join(f'{label} {100 * share:.0f} %' for label, share in zip(labels, shares.diagonal()))
+    recalls = ', '.join(map('{} {:.0f} %'.format, labels, 100 * shares.diagonal()))
     correct = f'{counts.trace():,.0f} of {counts.sum():,.0f} correct'
     picture.alt = f'Confusion matrix: {correct}; recall: {recalls}.'
     return picture
@@ -45,9 +45,8 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
 def plot_reliability(confidences, correct, bins=10, *, title=None):
     """Reliability diagram: accuracy against confidence in `bins`, and the number of examples in each.
 
-    `confidences` in [0, 1] are the probabilities of the predicted labels, `correct` is 0 or 1 for each.
-    ECE, the expected calibration error, is the mean distance from the diagonal, weighted by examples
-    (Guo et al. 2017, 'On calibration of modern neural networks'). Raises `SettingsError` for other values.
+    `confidences` `(n,)` in [0, 1], `correct` `(n,)` 0 or 1. ECE, the expected calibration error, is the mean
+    distance from the diagonal (Guo et al. 2017). Raises `SettingsError` for other values.
 
     >>> plot_reliability([0.9, 0.9], [1, 0]).alt
     'Reliability diagram of 2 examples: mean confidence 0.900, accuracy 0.500, ECE 0.400.'
@@ -56,7 +55,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
         raise SettingsError('invalid bins', found=bins, allowed='an integer of at least 1')
     confidences = style.numbers('confidences', confidences, 'from 0 to 1', (None,))
     correct = style.numbers('correct', correct, '0 or 1', confidences.shape)
-    # Bins are open on the left, (0, 0.1], and a confidence of 0 falls into the first.
+    # Bins are open on the left, (0, 0.1]; a confidence of 0 falls into the first.
     places = numpy.clip(numpy.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
     counts = numpy.bincount(places, minlength=bins)
     filled = counts > 0
@@ -84,9 +83,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
 
 @style.applied()
 def plot_probabilities(probabilities, labels, *, title=None):
-    """A bar and a number for the probability of each label, the most probable in bold.
-
-    `probabilities` `(N,)`, in [0, 1]. Raises `SettingsError` unless there is one for each label.
+    """A bar and a number for each label. Raises `SettingsError` unless there are `(N,)`, in [0, 1].
 
     >>> plot_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral']).alt
     'Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.'
@@ -131,9 +128,8 @@ def show_probabilities(probabilities, labels, *, title=None):
 
 
 def _shares(probabilities, labels):
-    """The probabilities as an array, checked, and in words."""
     shares = style.numbers('probabilities', probabilities, 'from 0 to 1', (len(labels),))
-    shown = ', '.join(f'{label} {100 * share:.1f} %' for label, share in zip(labels, shares))
+    shown = ', '.join(map('{} {:.1f} %'.format, labels, 100 * shares))
     return shares, f'Probabilities: {shown}.'
 
 
@@ -141,9 +137,8 @@ def _shares(probabilities, labels):
 def plot_lengths(lengths_by_name, *, max_len=None, title=None):
     """Histograms of text lengths, and the share of texts longer than `max_len`.
 
-    `lengths_by_name` maps a name, as 'premise' or 'pair', to numbers of tokens. The axis ends where 999 of
-    1,000 texts do (or at `max_len`); the longest is given in words. Raises `SettingsError` if there is
-    nothing to count.
+    `lengths_by_name` maps a name to numbers of tokens. The axis ends where 999 of 1,000 texts do (or at
+    `max_len`). Raises `SettingsError` if there is nothing to count.
 
     >>> plot_lengths({'pair': [10, 12, 14, 40]}, max_len=16).alt
     'Histograms of tokens: pair: median 13, longest 40, 25 % longer than 16.'
@@ -161,14 +156,13 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
         axes.hist(values, edges, color=style.fill(index), edgecolor='white', linewidth=0.6)
         facts = f'median {numpy.median(values):g}, longest {values.max():g}'
         if max_len is not None:
-            facts += f', {_percent((values > max_len).mean())} longer than {max_len}'
+            share = 100 * (values > max_len).mean()  # only a true 0 may read 0
+            facts += f', {share:{".1g" if 0 < share < 1 else ".0f"}} % longer than {max_len}'
             axes.axvline(max_len + 0.5, color=style.INK, linestyle='--', linewidth=2)
         axes.set_title(name)
         axes.set_title(facts, loc='right', weight='normal', fontsize=12)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.yaxis.set_major_formatter(
-            lambda value, _: f'{value / 1000:g}k' if value >= 1000 else f'{value:g}'
-        )
+        axes.yaxis.set_major_formatter(EngFormatter(sep=''))
         axes.grid(axis='y')
         told.append(f'{name}: {facts}')
     all_axes[0].set_xlim(-0.5, edges[-1])
@@ -183,21 +177,12 @@ def _check_mapping(name, given):
         raise SettingsError(f'no {name} to draw', found=given, allowed='a dictionary of lists, not empty')
 
 
-def _percent(share):
-    """A share as a percentage, never rounded to 0.
-
-    >>> _percent(0.25), _percent(0.0), _percent(0.00004)
-    ('25 %', '0 %', '0.004 %')
-    """
-    return f'{100 * share:.0f} %' if share == 0 or share >= 0.01 else f'{100 * share:.1g} %'
-
-
 @style.applied()
 def plot_labels(counts_by_split, labels, *, title=None):
     """Label frequencies: a group of bars for each split, as shares, with the counts above.
 
-    `counts_by_split` maps a split's name to N counts in the order of `labels`, or to {label: count}.
-    Raises `SettingsError` if a split has other labels, or no example.
+    `counts_by_split` maps a split's name to N counts, or to {label: count}. Raises `SettingsError` if a split
+    has other labels, or no example.
 
     >>> plot_labels({'dev': [3, 3, 2]}, ['entailment', 'contradiction', 'neutral']).alt
     'Labels: dev: entailment 3, contradiction 3, neutral 2.'
@@ -220,8 +205,7 @@ def plot_labels(counts_by_split, labels, *, title=None):
     picture.legend(loc='outside lower center', ncols=len(labels), frameon=False)
     told = []
     for name, values in counts.items():
-        shown = ', '.join(f'{label} {count:,.0f}' for label, count in zip(labels, values))
-        told.append(f'{name}: {shown}')
+        told.append(f'{name}: ' + ', '.join(map('{} {:,.0f}'.format, labels, values)))
     picture.alt = f'Labels: {"; ".join(told)}.'
     return picture
 

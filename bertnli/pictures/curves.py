@@ -1,6 +1,8 @@
 """Training curves: losses, accuracies and the learning rate over steps or epochs, afterwards or live."""
 
+import contextlib
 import importlib
+import itertools
 import math
 import sys
 import time
@@ -32,11 +34,10 @@ _Panel = namedtuple('_Panel', 'name x curves level')  # curves: (places, values,
 def plot_history(records, *, x=None, title=None):
     """The curves of a training: losses, accuracies and the learning rate, each in its own panel.
 
-    `records` is a list of dictionaries, one for each point; pretraining and fine-tuning may share a list. The
-    horizontal axis of a panel is 'step', or 'epoch' if some of its points have no step (`x` sets it for all).
-    Drawn are 'mlm_loss', 'nsp_loss', 'train_loss', 'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and a
-    'learning_rate' that changes. A value may be missing or None; other keys are ignored. Dashed lines show
-    what guessing reaches. Raises `SettingsError` if there is nothing to draw.
+    `records` are dictionaries, one for each point. The horizontal axis of a panel is 'step', or 'epoch' if
+    some of its points have no step (`x` sets it for all). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss',
+    'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and a 'learning_rate' that changes; a value may be missing
+    or None. Dashed lines show what guessing reaches. Raises `SettingsError` if there is nothing to draw.
 
     >>> plot_history([{'epoch': 1, 'dev_acc': 0.5}, {'epoch': 2, 'dev_acc': 0.75}]).alt
     'Curves over epoch, final values: accuracy (dev) 0.75.'
@@ -72,7 +73,7 @@ def _panels(records, x):
     for name, (looks, level) in _PANELS.items():
         mine = [record for record in records if any(record.get(key) is not None for key in looks)]
         place = x or _place(mine)
-        curves = [(*_series(mine, place, key), look) for key, look in looks.items()]
+        curves = [(*_series(mine, place, key), look) for key, look in looks.items() if mine]
         curves = [curve for curve in curves if len(set(curve[1])) > (name == _RATE)]
         if curves:
             panels.append(_Panel(name, place, curves, level))
@@ -91,10 +92,7 @@ def _place(records):
 def _series(records, x, key):
     """The places and values of the records that have `key`: two lists of finite numbers."""
     points = [(record.get(x), record.get(key)) for record in records]
-    points = [(place, value) for place, value in points if place is not None and value is not None]
-    if not points:
-        return [], []
-    points = style.numbers(f'{x} and {key}', points, 'any', (None, 2))
+    points = style.numbers(f'{x} and {key}', points, 'any', (None, 2))  # None becomes NaN
     return points[numpy.isfinite(points).all(axis=1)].T.tolist()
 
 
@@ -129,9 +127,8 @@ def _label_ends(axes, labels):
     low, high = axes.set_ylim(*axes.get_ylim())
     gap = 0.085 * (high - low)  # one line of text
     labels = sorted(labels, key=lambda label: label[0])
-    heights = [value for value, _, _ in labels]
-    for index in range(1, len(heights)):
-        heights[index] = max(heights[index], heights[index - 1] + gap)
+    values = (value for value, *_ in labels)
+    heights = list(itertools.accumulate(values, lambda below, value: max(value, below + gap)))
     excess = max(0, heights[-1] - high)
     for height, (_, text, colour) in zip(heights, labels):
         look = {'color': colour, 'weight': 'normal' if colour == style.GREY else 'bold', 'va': 'center'}
@@ -139,7 +136,7 @@ def _label_ends(axes, labels):
         axes.annotate(text, *place, annotation_clip=False, **look)
 
 
-class LiveCurves:
+class LiveCurves(contextlib.AbstractContextManager):
     """A hook for training loops: call `curves(record)` after each point, and the figure grows.
 
     One display is updated in place, at most every `every` seconds and for at most a twentieth of the time.
@@ -154,8 +151,7 @@ class LiveCurves:
 
     def __init__(self, *, title=None, every=0.5):
         self.title, self.every, self.records = title, every, []
-        self._display = None  # its handle
-        self._next, self._pending = 0.0, False
+        self._display, self._next, self._pending = None, 0.0, False
 
     def __call__(self, record):
         self.records.append(dict(record))
@@ -171,9 +167,6 @@ class LiveCurves:
         """Draw the records that came after the last drawing."""
         if self._pending:
             self._draw()
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *_):
         self.close()

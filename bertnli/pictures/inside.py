@@ -12,9 +12,8 @@ from . import style
 def plot_attention(weights, words, *, head=None, rows=None, title=None):
     """Attention weights: a matrix for each head, a row for each token that looks, dark where it looks.
 
-    `weights` `(H, K, T)` or, of one head, `(K, T)`, in [0, 1]; `words` the T tokens; `rows` the K tokens
-    that look (None: the first K of `words`); `head` 0 … H - 1 draws one head only. Raises `SettingsError`
-    if the shapes do not match.
+    `weights` `(H, K, T)` or, of one head, `(K, T)`, in [0, 1], for T `words`; `rows` are the K that look
+    (None: the first K words); `head` draws one only. Raises `SettingsError` if the shapes do not match.
 
     >>> plot_attention([[0.9, 0.1], [0.5, 0.5]], ['<cls>', 'hello']).alt
     'Attention of 1 head over 2 tokens; maximum: <cls> to <cls> 0.90 (head 0).'
@@ -26,17 +25,14 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
     heads = list(range(len(weights))) if head is None else [head]
     rows = list(words[: weights.shape[1]] if rows is None else rows)
     style.numbers('attention weights', weights, 'from 0 to 1', (None, len(rows), len(words)))
-    weights = weights[heads]
-    picture = _draw_attention(weights, heads, words, rows, title)
-    picture.alt = _attention_alt(weights, rows, words, heads)
-    return picture
+    return _draw_attention(weights[heads], heads, words, rows, title)
 
 
 def _attention_alt(weights, rows, words, heads=None):
     number, row, column = numpy.unravel_index(weights.argmax(), weights.shape)
-    many = f'{len(weights)} head{"s" if len(weights) > 1 else ""}'
     where = f' (head {heads[number]})' if heads else ''
     most = f'{rows[row]} to {words[column]} {weights.max():.2f}{where}'
+    many = f'{len(weights)} head{"s" if len(weights) > 1 else ""}'
     return f'Attention of {many} over {len(words)} tokens; maximum: {most}.'
 
 
@@ -67,14 +63,15 @@ def _draw_attention(weights, heads, words, rows, title):
     bar.outline.set_visible(False)
     # subtle: titles above labels on top get their height only while drawing; a first drawing settles it.
     picture.draw_without_rendering()
+    picture.alt = _attention_alt(weights, rows, words, heads)
     return picture
 
 
 def show_attention(weights, words, *, title=None):
     """One head's attention as a `Page`: a table, a row for each token that looks, dark where it looks.
 
-    `weights` `(T, T)` in [0, 1], `words` the T tokens. Weights from 0.1 are written out, the others are in
-    the cell's tooltip. Raises `SettingsError` if the shapes do not match.
+    `weights` `(T, T)` in [0, 1], for T `words`; those from 0.1 are written out. Raises `SettingsError` if the
+    shapes do not match.
 
     >>> show_attention([[0.9, 0.1], [0.5, 0.5]], ['<cls>', 'hello'])
     Attention of 1 head over 2 tokens; maximum: <cls> to <cls> 0.90.
@@ -112,9 +109,8 @@ def _pale(colour, share):
 def show_saliency(words, values, *, title=None):
     """Which words speak for an answer, which against it: a `Page` with a number under each word.
 
-    `values` `(T,)`, of any size and sign, for the T `words`; a line ends after each `<sep>`. Words for the
-    answer are underlined, on blue; words against it have a dashed line and are on orange; the stronger, the
-    bolder. Raises `SettingsError` unless there is one finite number for each word.
+    `values` `(T,)` of either sign, for T `words`. Words for the answer are underlined on blue, those against
+    it dashed on orange; the stronger, the bolder. Raises `SettingsError` unless all are finite.
 
     >>> show_saliency(['no', 'dog', 'runs'], [-0.8, 0.1, 0.3], title='entailment')
     Saliency of 3 words: most for it runs +0.30, most against it no -0.80.
@@ -136,7 +132,6 @@ def show_saliency(words, values, *, title=None):
 
 
 def _salient_word(word, value, strength):
-    """One word with its number; `strength` is its size relative to the largest."""
     ground, line, kind = style.SKY, style.BLUE, 'solid'
     if value < 0:
         ground, line, kind = style.ORANGE, style.VERMILION, 'dashed'

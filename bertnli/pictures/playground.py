@@ -1,7 +1,4 @@
-"""The playground: type two sentences in a notebook and see the answer, its reasons and the attention.
-
-It only combines the functions that predict, explain and draw, and needs ipywidgets, which comes with Jupyter.
-"""
+"""The playground: type two sentences in a notebook and see the answer, its reasons and the attention."""
 
 import importlib
 import textwrap
@@ -29,9 +26,8 @@ _SHOWN = 40  # tokens in the table of attention: more would not fit on a screen
 def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPLES):
     """Try out a network in a notebook, as the last expression of a cell; returns a `Playground`.
 
-    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one. `examples` are
-    (premise, hypothesis) pairs for the menu. Raises `RuntimeMismatch` without ipywidgets, `CheckpointError`
-    if there is no such model.
+    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one; `examples` are pairs
+    of sentences. Raises `RuntimeMismatch` without ipywidgets, `CheckpointError` if there is no such model.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -53,12 +49,15 @@ def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPL
 class Playground:
     """Widgets around one network: `premise`, `hypothesis`, `examples`, `layer`, `head`, and the results.
 
-    Setting a widget's `value` updates the answer. `notes` say what the network could not read; `box` contains
-    all widgets and is what a notebook displays.
+    Setting a widget's `value` updates the answer. `notes` say what could not be read; `box` has all widgets.
     """
 
     def __init__(self, net, vocab, max_len, examples):
-        widgets = _ipywidgets()
+        try:
+            widgets = importlib.import_module('ipywidgets')  # lazy: only the playground needs it
+        except ImportError as error:
+            remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
+            raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
         self._net, self._vocab = net, vocab
         self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # it has no more positions
         self._attention, self.notes = None, []
@@ -123,7 +122,7 @@ class Playground:
         self._look()
 
     def _unread(self, premise, hypothesis, read):
-        """Notes on what the network could not read: unknown words, and words beyond its maximum length."""
+        """Notes on unknown words, and words beyond the maximum length."""
         typed, notes = [*sentence_words(premise), *sentence_words(hypothesis)], []
         # subtle: never `word in vocab`, which does not end with d2l's class.
         known = self._vocab.token_to_idx
@@ -149,11 +148,3 @@ class Playground:
             title += f' (the first {_SHOWN} of {len(tokens)} tokens)'
         weights = weights[layer, head, :_SHOWN, :_SHOWN]
         self.looks.value = show_attention(weights, tokens[:_SHOWN], title=title).html
-
-
-def _ipywidgets():
-    try:
-        return importlib.import_module('ipywidgets')  # lazy: only the playground needs it
-    except ImportError as error:
-        remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
-        raise RuntimeMismatch('the playground needs ipywidgets', found=str(error), remedy=remedy) from error

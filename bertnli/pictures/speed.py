@@ -10,10 +10,9 @@ from . import style
 
 @style.applied()
 def plot_ratios(rows, *, title=None):
-    """Bars of speed ratios, one for each (name, ratio), on a logarithmic axis.
+    """Bars of speed ratios, one for each (name, ratio), on a logarithmic axis; slower ones point left.
 
-    Ratios below 1 (slower) are hatched and point left. Raises `SettingsError` without rows, or for a ratio
-    that is not above 0.
+    Raises `SettingsError` without rows, or for a ratio that is not above 0.
 
     >>> plot_ratios([('fine-tuning', 12.0), ('start', 0.8)]).alt
     'Speed ratios: fine-tuning 12, start 0.8.'
@@ -53,9 +52,8 @@ def plot_ratios(rows, *, title=None):
 def plot_sizes(points, *, forecast=None, levels=(), title=None):
     """Accuracy over the number of training pairs, on a logarithmic axis.
 
-    `points` are measured (pairs, accuracy); `forecast` is a predicted one, drawn hollow after a dotted line.
-    `levels` are (accuracy, name) of baselines, drawn as dashed lines. Raises `SettingsError` without points,
-    or for a count that is not above 0.
+    `points` are measured (pairs, accuracy); `forecast` is a predicted one, drawn hollow; `levels` are
+    (accuracy, name) of baselines. Raises `SettingsError` without points, or for a count not above 0.
 
     >>> plot_sizes([(1000, 0.6), (2000, 0.65)], forecast=(4000, 0.69)).alt
     'Accuracy over training pairs: 1,000 0.600, 2,000 0.650; forecast for 4,000 0.690.'
@@ -90,9 +88,8 @@ def plot_sizes(points, *, forecast=None, levels=(), title=None):
 def plot_speedups(panels, *, title=None):
     """Forecast speedups over the number of workers, both axes logarithmic.
 
-    `panels` is `{panel: {line: points}}` with points (workers, speedup), up to three lines a panel; marks are
-    hollow because nothing was measured. The dotted line is the ideal speedup. Raises `SettingsError` without
-    lines, or for a number that is not above 0.
+    `panels` is `{panel: {line: points}}`, points (workers, speedup), up to three lines a panel; dotted is the
+    ideal. Raises `SettingsError` without lines, or for a number that is not above 0.
 
     >>> plot_speedups({'fine-tuning': {'1 Gbit/s': [(2, 1.5), (4, 2.0)]}}).alt
     'Forecast speedups: fine-tuning, 1 Gbit/s, 4 workers 2.0.'

@@ -1,10 +1,6 @@
 """What all pictures share: the lecture-hall style, figures and HTML pages with alt text, checks, saving.
 
-Each function of this folder takes plain numbers and returns a `Picture`, a matplotlib figure that Jupyter
-displays, or, for words and instant answers, a `Page` of HTML (`show_…`); both describe themselves in one
-sentence, `alt`. Nothing here knows a network, a data file or MXNet, or touches pyplot's global state. Large
-type, the colours of Okabe and Ito, and no difference is shown by colour alone.
-
+Plain numbers in, a `Picture` or a `Page` out; no pyplot, and no difference is shown by colour alone.
 Legend: N classes, H heads, T tokens, K positions that look (T or fewer), n points.
 """
 
@@ -21,7 +17,7 @@ import PIL.PngImagePlugin
 from matplotlib.figure import Figure
 
 from ..errors import SettingsError
-from ..machine.disk import whole_file
+from ..machine.disk import write_bytes
 
 # Okabe and Ito 2008, 'Color universal design': distinct with every kind of colour vision.
 BLUE, VERMILION, GREEN, ORANGE, SKY = '#0072B2', '#D55E00', '#009E73', '#E69F00', '#56B4E9'
@@ -35,8 +31,7 @@ _KINDS = {
     '0 or 1': lambda array: (array == 0) | (array == 1),
 }
 _STYLE = {
-    **dict.fromkeys(['text.color', 'hatch.color', 'axes.labelcolor'], INK),
-    **dict.fromkeys(['xtick.labelcolor', 'ytick.labelcolor'], INK),
+    **dict.fromkeys('text.color hatch.color axes.labelcolor xtick.labelcolor ytick.labelcolor'.split(), INK),
     **dict.fromkeys(['axes.edgecolor', 'xtick.color', 'ytick.color'], GREY),
     **dict.fromkeys(['axes.spines.top', 'axes.spines.right'], False),
     **dict.fromkeys(['xtick.labelsize', 'ytick.labelsize'], 12),
@@ -72,7 +67,7 @@ class Picture(Figure):
             self.savefig(drawn, format='png')
         described = PIL.PngImagePlugin.PngInfo()
         described.add_text('Description', self.alt)
-        # A palette needs a third of the bytes, and the eye sees no difference.
+        # A palette needs a third of the bytes and looks the same.
         with PIL.Image.open(drawn) as image:
             image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
         return file.getvalue()
@@ -139,28 +134,18 @@ def save(figure, path):
     """Write a `Picture` to `path`, a `.png` file, whole or not at all; `alt` becomes its description.
 
     Missing folders are created. Raises `SettingsError` for another extension.
-
-    >>> import os, tempfile
-    >>> from bertnli import plot_confusion
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(plot_confusion([[3, 1], [0, 4]], ['yes', 'no']), folder + '/confusion.png')
-    ...     os.listdir(folder)
-    ['confusion.png']
     """
     if not str(path).endswith('.png'):
         raise SettingsError('pictures are saved as PNG', found=str(path), allowed='a name ending in .png')
-    image = figure.png()
-    with whole_file(path) as file:
-        file.write(image)
+    write_bytes(path, figure.png())
 
 
 def fill(index):
-    """The fill colour of label or row `index`."""
     return (SKY, ORANGE, GREEN)[index % 3]
 
 
 def bars(index):
-    """The look of bars of label or row `index`: the hatching tells them apart without colour."""
+    # The hatching tells labels apart without colour.
     return {'color': fill(index), 'hatch': (None, '///', '...')[index % 3], 'edgecolor': INK}
 
 
@@ -220,14 +205,13 @@ def show_source(*things):
 class _Source(str):
     """Python source; a notebook displays it highlighted."""
 
-    def __repr__(self):
-        return str(self)
+    __repr__ = str.__str__
 
     def _repr_html_(self):
         from pygments import formatters, highlight, lexers  # lazy: notebooks have it loaded
 
-        # subtle: JupyterLab has no style sheet for highlighted outputs, so every word carries its own style;
-        # ink and paper are set too, for dark notebooks.
+        # subtle: JupyterLab has no style sheet for this, so every word carries its style, and the whole its
+        # ink and paper, for dark notebooks.
         look = f'color: {INK}; padding: 0.6em; overflow-x: auto'
         formatter = formatters.HtmlFormatter(noclasses=True, prestyles=look)
         return highlight(self, lexers.PythonLexer(), formatter)

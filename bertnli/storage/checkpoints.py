@@ -1,11 +1,7 @@
-"""Weights, vocabulary, settings and labels of a model in one folder, written whole or not at all.
+"""A model in a folder: `weights-….safetensors`, `vocab-….json`, and a `manifest.json` that names both.
 
-A folder holds three files. `weights-….safetensors` and `vocab-….json` carry their checksum in their name;
-`manifest.json` names them, with sizes and checksums, and is written last, aside, and renamed: whoever reads
-the folder sees the old model or the new one, never a mixture. Nothing is pickled, and a file is measured
-and checked before it is believed.
-
-Also read: the layout in which d2l publishes weights (`vocab.json` and `pretrained.params`).
+The manifest is written last and renamed over the old one: whoever reads the folder sees the old model or the
+new one, never a mixture. Nothing is pickled, and sizes and checksums are compared before a file is believed.
 """
 
 import dataclasses
@@ -34,17 +30,14 @@ from .d2l_weights import read_params, sizes_of, words_in
 SHIPPED = ('bert-wikitext2', 'bert-nli-small')
 _WEIGHTS = Path(__file__).parents[1] / 'weights'
 _FORMAT = 1
-_KINDS = {'bert': BERTModel, 'nli': BERTClassifier}
+_KINDS = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
-# The book's sizes, in its order; units of BERTs that were published, whose heads are 64 wide.
-_BOOK = ('num_hiddens', 'ffn_num_hiddens', 'num_heads', 'num_layers', 'dropout', 'max_len', 'devices')
-_PUBLISHED = (256, 768)
-_ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics)[.-]')  # what a killed process left over
+_ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics|curves)[.-]')  # what a killed process left over
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a folder held: the network on its devices, its vocabulary, and what else was written down."""
+    """What a folder held."""
 
     net: object
     vocab: Vocab
@@ -59,33 +52,35 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     """Write a BERT or a classifier around one with everything that is needed to use it again.
 
     `net` is a `BERTModel`, a `BERTClassifier`, or a class of your own with the same parts (`bert`,
-    `classifier`) and the same answers, which comes back as a `BERTClassifier`. `notes` is any JSON content
-    (metrics, seed, recipe) to keep beside the weights; `half` keeps the weights in 16 bits, half as large and
-    good to three digits. Returns the folder.
+    `classifier`) and the same answers, which comes back as a `BERTClassifier`. `notes` is any JSON content;
+    `half` keeps the weights in 16 bits, good to three digits. Returns the folder.
     Raises `CheckpointError`, and leaves an existing model unchanged, for a network that could not be loaded
-    again (other parts or answers, weights that are not finite, another vocabulary's) or a folder that cannot
-    be written.
+    again (other parts or answers, infinite weights, another vocabulary) or a folder that cannot be written.
     """
     kind = 'bert' if isinstance(net, BERTModel) else 'nli'
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
     if not isinstance(bert, BERTModel):
-        raise _refused(net, 'only networks of this library can be saved', found=full_name(bert or net))
+        raise _refused(net, 'only networks of this library can be saved', full_name(bert or net))
     folder = Path(folder)
-    weights = _weights_of(net)
+    try:
+        weights = {name: p.list_data()[0].asnumpy() for name, p in parameters_by_path(net).items()}
+    except RuntimeError as error:
+        found, remedy = str(error).splitlines()[0], 'call net.initialize(), train, and save then'
+        raise CheckpointError('the network has no weights yet', found=found, remedy=remedy) from error
     # A good model is not replaced by one that nobody could load, or that would answer otherwise.
     rebuilt = _build(kind, len(vocab), bert.settings)
-    _check_parts(net, rebuilt)
+    found, expected = (set(parameters_by_path(one)) for one in (net, rebuilt))
+    if found != expected:
+        raise _refused(net, 'this class cannot be loaded again', sorted(found ^ expected)[:5])
     _set_weights(rebuilt, weights, devices_of(net)[:1], 'the network to be saved')
     _check_answers(net, rebuilt, len(vocab), min(6, bert.settings.max_len))
     if half:
         with onp.errstate(over='ignore'):  # what is too large becomes infinite, and is refused below
             weights = {name: array.astype('float16') for name, array in weights.items()}
         _check_fit(weights, rebuilt, 'the network to be saved')
-    files, entries = {}, {}
-    for part, suffix, content in (
-        ('weights', 'safetensors', safetensors.numpy.save(weights)),
-        ('vocab', 'json', as_json(list(vocab.idx_to_token))),
-    ):
+    files, entries, words = {}, {}, as_json(list(vocab.idx_to_token))
+    for plain, content in ('weights.safetensors', safetensors.numpy.save(weights)), ('vocab.json', words):
+        part, suffix = plain.split('.')
         digest = hashlib.sha256(content).hexdigest()
         name = f'{part}-{digest[:12]}.{suffix}'
         files[name], entries[part] = content, {'name': name, 'bytes': len(content), 'sha256': digest}
@@ -108,10 +103,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         _read_back(folder, content, weights)
         write_bytes(folder / 'manifest.json', content)
     except OSError as error:
-        remedy = 'choose a writable folder on a disk with space; the existing model was left unchanged'
-        raise CheckpointError(
-            'the model cannot be written', where=str(folder), found=str(error), remedy=remedy
-        ) from error
+        problem = 'the model cannot be written'
+        remedy = 'choose a writable folder with space; the existing model was left unchanged'
+        raise CheckpointError(problem, where=str(folder), found=str(error), remedy=remedy) from error
     for path in folder.iterdir():
         if (_NAME.fullmatch(path.name) and path.name not in files) or _ASIDE.match(path.name):
             path.unlink()
@@ -119,20 +113,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
 
 
 def _refused(net, problem, found):
-    return CheckpointError(
-        problem,
-        where=full_name(net),
-        found=found,
-        allowed='a BERTModel of this library, or around one a BERTClassifier or your own class with the same '
-        'parts, `bert` and `classifier`, and the same forward',
-        remedy='net.save_parameters(path) keeps the weights of any class, net.load_parameters reads them',
-    )
-
-
-def _check_parts(net, rebuilt):
-    found, expected = (set(parameters_by_path(one)) for one in (net, rebuilt))
-    if found != expected:
-        raise _refused(net, 'this class cannot be loaded again', found=sorted(found ^ expected)[:5])
+    allowed = 'BERTModel, BERTClassifier, or a class with its parts, `bert` and `classifier`, and its forward'
+    remedy = 'net.save_parameters(path) keeps the weights of any class, net.load_parameters reads them'
+    return CheckpointError(problem, where=full_name(net), found=found, allowed=allowed, remedy=remedy)
 
 
 def _check_answers(net, rebuilt, vocab_size, length):
@@ -141,60 +124,37 @@ def _check_answers(net, rebuilt, vocab_size, length):
     arrays = [rng.integers(0, high, (2, length)) for high in (vocab_size, 2)]
     inputs = [np.array(a, dtype='int32', ctx=device) for a in arrays]  # (2, T), (2, T)
     inputs += [np.array([length, (length + 1) // 2], dtype='float32', ctx=device)]  # (2,)
-
-    def answers(one):
-        if not isinstance(net, BERTModel):
-            return [one(tuple(inputs))]
-        return one(*inputs, np.zeros((2, 1), dtype='int32', ctx=device))[1:]
-
+    positions = np.zeros((2, 1), dtype='int32', ctx=device)
+    bert = isinstance(net, BERTModel)
     try:
-        # Another order of the sums is not another answer.
-        for theirs, ours in zip(answers(net), answers(rebuilt)):
+        answers = [one(*inputs, positions)[1:] if bert else [one(tuple(inputs))] for one in (net, rebuilt)]
+        for theirs, ours in zip(*answers):
             theirs, ours = theirs.asnumpy(), ours.asnumpy()
+            # Another order of the sums is not another answer.
             onp.testing.assert_allclose(theirs, ours, 1e-3, 1e-3 * abs(ours).max())
     except Exception as error:  # a class of the reader's own may fail anyhow
-        raise _refused(
-            net,
-            'the network would answer differently once it is loaded: a folder keeps weights, no code',
-            found=f'{type(error).__name__}: {" ".join(str(error).split())}',
-        ) from error
+        problem = 'the network would answer differently once it is loaded: a folder keeps weights, no code'
+        raise _refused(net, problem, f'{type(error).__name__}: {" ".join(str(error).split())}') from error
 
 
 def _read_back(folder, manifest, weights):
     """What now lies on the disk must load before the old model goes."""
     try:
-        _, found = _read_files(folder, _parse_manifest(manifest, folder))
+        _, found, _ = _read_files(folder, _parse_manifest(manifest, folder))
         if not all(onp.array_equal(found[name], weights[name]) for name in {*found, *weights}):
             raise ValueError('unexpected weights')
     except Exception as error:
-        raise CheckpointError(
-            'the model that was written cannot be loaded',
-            where=str(folder),
-            found=f'{type(error).__name__}: {error}',
-            remedy='save it on another disk; the existing model was left unchanged',
-        ) from error
-
-
-def _weights_of(net):
-    """All parameters as NumPy arrays, by the names under which they are saved."""
-    try:
-        return {name: p.list_data()[0].asnumpy() for name, p in parameters_by_path(net).items()}
-    except RuntimeError as error:
-        raise CheckpointError(
-            'the network has no weights yet',
-            found=str(error).splitlines()[0],
-            remedy='call net.initialize(), train, and save then',
-        ) from error
+        problem, found = 'the model that was written cannot be loaded', f'{type(error).__name__}: {error}'
+        remedy = 'save it on another disk; the existing model was left unchanged'
+        raise CheckpointError(problem, where=str(folder), found=found, remedy=remedy) from error
 
 
 def _build(kind, vocab_size, settings):
-    """A network without weights."""
     bert = BERTModel(vocab_size, **dataclasses.asdict(settings))
     return bert if kind == 'bert' else BERTClassifier(bert)
 
 
 def _digest(manifest):
-    """The checksum of a manifest's content, whatever its spaces and lines."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
@@ -202,63 +162,11 @@ def load_checkpoint(folder, devices=None, *, kind=None):
     """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
     In place of a folder stands the name of a model that comes with this library (`SHIPPED`).
-
-    Sizes and checksums are compared before a file is believed. Raises `CheckpointError` if the folder is
-    none, is torn, comes from the future, or holds another kind than the one asked for.
+    Raises `CheckpointError` for a folder that holds no model, a damaged one, or another `kind`.
     """
     folder = _folder_of(folder)
-    manifest = _read_manifest(folder)
-    if kind and manifest['kind'] != kind:
-        wanted = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
-        raise CheckpointError(
-            'the folder holds another kind of model',
-            where=str(folder),
-            found=wanted[manifest['kind']],
-            allowed=wanted[kind],
-            remedy='`bertnli pretrain` writes the one, `bertnli finetune` the other',
-        )
-    vocab, weights = _read_files(folder, manifest)
     try:
-        settings = ModelSettings(**manifest['model'])
-        sizes = sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
-        if manifest['model'] != {**manifest['model'], **sizes}:
-            raise ValueError('the settings are not those of the weights')
-    # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
-    except Exception as error:
-        raise _damaged(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
-    net = _build(manifest['kind'], len(vocab), settings)
-    _set_weights(net, weights, devices or try_all_gpus(), str(folder))
-    labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
-    return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
-
-
-def _read_files(folder, manifest):
-    """The vocabulary and the weights that a manifest names."""
-    content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
-    try:
-        return Vocab.from_list(words_in(content['vocab'])), safetensors.numpy.load(content['weights'])
-    except Exception as error:  # as above
-        raise _damaged(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
-
-
-def _folder_of(name):
-    """The folder of a model that comes with the package, or the folder of that name."""
-    return _WEIGHTS / name if str(name) in SHIPPED else Path(name)
-
-
-def _damaged(folder, name, found):
-    return CheckpointError(
-        'a file of the model is damaged',
-        where=str(folder / name),
-        found=found,
-        allowed='the file as it was written',
-        remedy='copy the folder again, or train again',
-    )
-
-
-def _read_manifest(folder):
-    try:
-        return _parse_manifest((folder / 'manifest.json').read_bytes(), folder)
+        manifest = _parse_manifest((folder / 'manifest.json').read_bytes(), folder)
     except OSError as error:
         raise CheckpointError(
             'this is not a model folder',
@@ -267,11 +175,48 @@ def _read_manifest(folder):
             allowed='a folder written by `bertnli pretrain`, `finetune` or `demo`',
             remedy='check the path',
         ) from error
+    if kind and manifest['kind'] != kind:
+        found, allowed = _KINDS[manifest['kind']], _KINDS[kind]
+        problem = 'the folder holds another kind of model'
+        remedy = '`bertnli pretrain` writes the one, `bertnli finetune` the other'
+        raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
+    vocab, weights, settings = _read_files(folder, manifest)
+    net = _build(manifest['kind'], len(vocab), settings)
+    _set_weights(net, weights, devices or try_all_gpus(), str(folder))
+    labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
+    return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
+
+
+def _read_files(folder, manifest):
+    """The vocabulary, the weights and the settings of a model, which agree."""
+    content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
+    try:
+        vocab, weights = (
+            Vocab.from_list(words_in(content['vocab'])),
+            safetensors.numpy.load(content['weights']),
+        )
+        sizes = sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
+        if manifest['model'] != {**manifest['model'], **sizes}:
+            raise ValueError('the settings are not those of the weights')
+        return vocab, weights, ModelSettings(**manifest['model'])
+    # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
+    except Exception as error:
+        raise _damaged(folder, 'manifest.json', f'{type(error).__name__}: {error}') from error
+
+
+def _folder_of(name):
+    return _WEIGHTS / name if str(name) in SHIPPED else Path(name)
+
+
+def _damaged(folder, name, found):
+    problem, where = 'a file of the model is damaged', str(folder / name)
+    allowed, remedy = 'the file as it was written', 'copy the folder again, or train again'
+    return CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
 
 
 def _parse_manifest(content, folder):
     """The fields in the bytes of a `manifest.json`, without its checksum, which must be right."""
-    path = folder / 'manifest.json'
+    where = str(folder / 'manifest.json')
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -279,13 +224,8 @@ def _parse_manifest(content, folder):
     if not isinstance(manifest, dict) or 'format' not in manifest:
         raise _damaged(folder, 'manifest.json', 'unexpected content')
     if manifest['format'] != _FORMAT:
-        raise CheckpointError(
-            'unknown model format',
-            where=str(path),
-            found=manifest['format'],
-            allowed=_FORMAT,
-            remedy='update bertnli',
-        )
+        problem, found, remedy = 'unknown model format', manifest['format'], 'update bertnli'
+        raise CheckpointError(problem, where=where, found=found, allowed=_FORMAT, remedy=remedy)
     if manifest.pop('sha256', None) != _digest(manifest):
         raise _damaged(folder, 'manifest.json', 'checksum mismatch')
     kind, files, model = (manifest.get(name) for name in ('kind', 'files', 'model'))
@@ -298,14 +238,11 @@ def _parse_manifest(content, folder):
         and isinstance(manifest.get('max_len'), int)
     ):
         raise _damaged(folder, 'manifest.json', 'missing or unknown fields')
-    if manifest.get('labels') != (list(LABELS) if kind == 'nli' else []):
-        raise CheckpointError(
-            'unexpected order of labels',
-            where=str(path),
-            found=manifest.get('labels'),
-            allowed=list(LABELS),
-            remedy='its answers would be swapped silently: train with this library',
-        )
+    found, allowed = manifest.get('labels'), list(LABELS) if kind == 'nli' else []
+    if found != allowed:
+        problem = 'unexpected order of labels'
+        remedy = 'its answers would be swapped silently: train with this library'
+        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
     return manifest
 
 
@@ -328,7 +265,6 @@ def _read_verified(folder, part, entry):
 
 
 def _set_weights(net, weights, devices, where):
-    """Put arrays into the network's parameters, if they fit."""
     _check_fit(weights, net, where)
     net.initialize(mx.init.Zero(), ctx=devices)
     for name, parameter in parameters_by_path(net).items():
@@ -337,55 +273,51 @@ def _set_weights(net, weights, devices, where):
 
 def _check_fit(weights, net, where):
     """Names and shapes must be the network's, and all weights finite numbers, also in 32 bits."""
-    shapes = {name: parameter.shape for name, parameter in parameters_by_path(net).items()}
+    expected = {name: parameter.shape for name, parameter in parameters_by_path(net).items()}
     found = {name: array.shape for name, array in weights.items()}
-    wrong = sorted(name for name in {*shapes, *found} if found.get(name) != shapes.get(name))[:5]
+    wrong = sorted(name for name in {*expected, *found} if found.get(name) != expected.get(name))[:5]
     if wrong:
-        raise CheckpointError(
-            'the weights do not fit the model or its vocabulary',
-            where=where,
-            found=', '.join(f'{name} {found.get(name, "missing")}' for name in wrong),
-            allowed=', '.join(f'{name} {shapes.get(name, "absent")}' for name in wrong),
-            remedy='use weights, vocabulary and settings of one and the same training',
-        )
+        told = [', '.join(f'{name} {one.get(name, "absent")}' for name in wrong) for one in (found, expected)]
+        problem = 'the weights do not fit the model or its vocabulary'
+        remedy = 'use weights, vocabulary and settings of one and the same training'
+        raise CheckpointError(problem, where=where, found=told[0], allowed=told[1], remedy=remedy)
     with onp.errstate(over='ignore'):  # what is too large becomes infinite
-        wrong = [
-            f'{name} {array.dtype}'
+        finite = {
+            name: array.dtype.kind == 'f' and onp.isfinite(array.astype('float32')).all()
             for name, array in weights.items()
-            if array.dtype.kind != 'f' or not onp.isfinite(array.astype('float32')).all()
-        ]
-    if wrong:
-        raise CheckpointError(
-            'some weights are not finite numbers',
-            where=where,
-            found=', '.join(wrong[:5]),
-            allowed='floating-point weights, finite in 32 bits',
-            remedy='train again with a lower learning rate, or copy the weights again',
-        )
+        }
+    if not all(finite.values()):
+        found = ', '.join([f'{name} {weights[name].dtype}' for name in weights if not finite[name]][:5])
+        allowed = 'floating-point weights, finite in 32 bits'
+        remedy = 'train again with a lower learning rate, or copy the weights again'
+        problem = 'some weights are not finite numbers'
+        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
 
 
 def load_pretrained_model(pretrained_model, *book, **options):
     """A pretrained network and its vocabulary, `(net, vocab)` (chapter section 16.7).
 
     `pretrained_model` is a folder of this library's, the name of a model that comes with it, a folder in the
-    layout of d2l's published weights (`vocab.json` and `pretrained.params`), or a name that d2l publishes
+    layout of d2l's published weights (`vocab.json` and `pretrained.params`), or a name of d2l's hub
     ('bert.small'). `devices` and the sizes of `ModelSettings` (`num_blks` for `num_layers`) may follow, by
     name or in the book's order. Sizes are read from the files; given ones must agree.
 
     d2l's layout says nothing of its heads: without `num_heads` they are taken to be 64 units wide, as in
     published BERTs, and for other BERTs a warning says so. Raises `CheckpointError` and `SettingsError`.
     """
-    options.update(zip(_BOOK if len(book) > 1 else ['devices'], book))
+    in_order = [*(field.name for field in dataclasses.fields(ModelSettings)), 'devices']
+    options.update(zip(in_order if len(book) > 1 else ['devices'], book))
     devices = options.pop('devices', None) or try_all_gpus()
     if 'num_blks' in options:
         options['num_layers'] = options.pop('num_blks')
     changed(ModelSettings(), **dict.fromkeys(options))  # refuses unknown names
     folder = _folder_of(pretrained_model)
-    if not folder.exists() and str(pretrained_model) in runtime.d2l.DATA_HUB:
+    # The first two are the chapter's own, which stand in d2l's hub only after a cell of the book.
+    if not folder.exists() and str(pretrained_model) in ['bert.small', 'bert.base', *runtime.d2l.DATA_HUB]:
         folder = Path(download_extract(str(pretrained_model)))
     if not (folder / 'pretrained.params').is_file():
         loaded = load_checkpoint(folder, devices, kind='bert')
-        _check_sizes(options, dataclasses.asdict(loaded.settings))
+        _check_sizes(options, dataclasses.asdict(loaded.settings), folder)
         return loaded.net, loaded.vocab
     try:
         vocab = Vocab.from_list(words_in((folder / 'vocab.json').read_bytes()))
@@ -395,33 +327,27 @@ def load_pretrained_model(pretrained_model, *book, **options):
         raise CheckpointError(
             'the published weights cannot be read',
             where=str(folder),
-            found=f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}',
+            found=f'{type(error).__name__}: {next(iter(str(error).splitlines()), "")}',
             allowed='vocab.json (a list of words) and pretrained.params (of a BERTModel)',
-            remedy='unpack the archive again; weights of another edition: load them into a network of that '
-            'edition, net.load_parameters(path)',
+            remedy="unpack it again; another edition's weights: net.load_parameters(path) of its own network",
         ) from error
-    _check_sizes(options, found)
+    _check_sizes(options, found, folder)
     if 'num_heads' not in options:
         found['num_heads'] = max(1, found['num_hiddens'] // 64)
-        if found['num_hiddens'] not in _PUBLISHED:
-            warnings.warn(
+        if found['num_hiddens'] not in (256, 768):  # those of the BERTs that d2l published
+            message = (
                 f'{folder} does not say how many heads it has: {found["num_heads"]} are assumed, 64 units '
-                'wide; give num_heads=… if that is wrong',
-                stacklevel=2,
             )
+            warnings.warn(message + 'wide; give num_heads=… if that is wrong', stacklevel=2)
     net = _build('bert', len(vocab), ModelSettings(**{'dropout': 0.1, **options, **found}))
     _set_weights(net, weights, devices, str(folder))
     return net, vocab
 
 
-def _check_sizes(given, found):
+def _check_sizes(given, found, folder):
     """Sizes that a caller gives, as the book does, must be those of the files; dropout may be another."""
     wrong = [name for name in given if name != 'dropout' and found.get(name, given[name]) != given[name]]
     if wrong:
-        raise SettingsError(
-            'the pretrained model has other sizes',
-            where='load_pretrained_model',
-            found=', '.join(f'{name}={given[name]}' for name in wrong),
-            allowed=', '.join(f'{name}={found[name]}' for name in wrong),
-            remedy='leave the sizes out: they are read from the files',
-        )
+        told = [', '.join(f'{name}={one[name]}' for name in wrong) for one in (given, found)]
+        problem, remedy = 'the pretrained model has other sizes', 'leave the sizes out: the files tell them'
+        raise SettingsError(problem, where=str(folder), found=told[0], allowed=told[1], remedy=remedy)

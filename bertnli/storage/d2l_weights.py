@@ -6,8 +6,8 @@ import struct
 
 import numpy as onp
 
-# A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there. Types
-# that follow are whole numbers, and no weights.
+# A list of arrays in MXNet's format (include/mxnet/ndarray.h); the index of a type is its number there. Later
+# types are whole numbers, and no weights.
 _LIST_MAGIC, _ARRAY_MAGICS = 0x112, (0xF993FAC9, 0xF993FACA)
 _ARRAY_TYPES = ('<f4', '<f8', '<f2')
 
@@ -33,10 +33,10 @@ def sizes_of(weights, prefix=''):
 
 
 def read_params(content):
-    """The named arrays in the bytes of a `.params` file, as `save_parameters` writes it.
+    """The named arrays in the bytes of a `.params` file; raises `ValueError` or `struct.error`.
 
     subtle: MXNet's own reader believes every count in the file, and a torn one makes it ask for terabytes.
-    Here no count is believed for which there are no bytes. Raises `ValueError` or `struct.error`.
+    Here no count is believed for which there are no bytes.
     """
     place = 0
 

@@ -1,9 +1,8 @@
 """The state of a training in a folder, so that a run that was killed at any moment can be resumed.
 
 A state is one file, written whole: arrays in the format of safetensors, the numbers and a description of the
-run as JSON beside them, and the checksum of everything in the file's name. Nothing is pickled. The newest
-state and an older one are kept, in case the newest is damaged; those of a fine-tuning hold the best weights
-so far, too. What else a state holds, training.py knows.
+run as JSON beside them, and the checksum of everything in its name. Nothing is pickled. Beside the newest
+state an older one is kept, in case the newest is damaged. What a state holds, training.py knows.
 """
 
 import contextlib
@@ -24,10 +23,7 @@ from ..settings import FinetuneSettings, PretrainSettings
 from ..training import State
 
 _FORMAT = 1
-_DEFAULTS = {
-    'pretrain': dataclasses.asdict(PretrainSettings()),
-    'finetune': dataclasses.asdict(FinetuneSettings()),
-}
+_SETTINGS = {'pretrain': PretrainSettings, 'finetune': FinetuneSettings}
 _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
 
 
@@ -36,8 +32,7 @@ class Keeper:
 
     `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
     another run is refused. Every `seconds` a state is kept, or at each step with 0, and so many `older` ones
-    besides. `last` is the step of the newest, or None. The states of an earlier run in the folder go when the
-    first one is kept.
+    besides. `last` is the step of the newest, or None. States of an earlier run go when the first is kept.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,8 +43,8 @@ class Keeper:
     """
 
     def __init__(self, folder, run, *, seconds=60, older=1):
-        self.folder, self.run, self.seconds = Path(folder), json.loads(json.dumps(run)), seconds
-        self.older = older
+        self.folder, self.run = Path(folder), json.loads(json.dumps(run))
+        self.seconds, self.older = seconds, older
         self.last, self._paths, self._time = None, [], time.monotonic()
 
     def __call__(self, steps, make_state, now=False):
@@ -76,10 +71,9 @@ class Keeper:
 
     def _remove(self, but=()):
         # With a dot begins what a killed process did not finish writing.
-        for path in [*self.folder.glob('state-*'), *self.folder.glob('.state-*')]:
-            if path not in but:
-                with contextlib.suppress(OSError):  # what stays does no harm
-                    path.unlink()
+        for path in {*self.folder.glob('state-*'), *self.folder.glob('.state-*')} - {*but}:
+            with contextlib.suppress(OSError):  # what stays does no harm
+                path.unlink()
 
     def load(self):
         """The newest state that is whole, or None if there is no state at all.
@@ -132,7 +126,6 @@ def state_from_bytes(content):
 
 
 def _read(path):
-    """The run and the state in a file, if its checksum is right."""
     name = _NAME.fullmatch(path.name)
     try:
         content = path.read_bytes()
@@ -141,21 +134,12 @@ def _read(path):
         version, run, state = state_from_bytes(content)
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
-        raise CheckpointError(
-            'the state of a training is damaged',
-            where=str(path),
-            found=str(error),
-            allowed='the file as it was written',
-            remedy='start over without --resume',
-        ) from error
+        problem, where, found = 'the state of a training is damaged', str(path), str(error)
+        allowed, remedy = 'the file as it was written', 'start over without --resume'
+        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy) from error
     if version != _FORMAT:
-        raise CheckpointError(
-            'unknown state format',
-            where=str(path),
-            found=version,
-            allowed=_FORMAT,
-            remedy='update bertnli, or start over without --resume',
-        )
+        problem, remedy = 'unknown state format', 'update bertnli, or start over without --resume'
+        raise CheckpointError(problem, where=str(path), found=version, allowed=_FORMAT, remedy=remedy)
     return run, state
 
 
@@ -171,13 +155,11 @@ def check_same_run(found, wanted, where):
       remedy: resume with the settings and data it began with, or start over without --resume
     """
     # A setting that is younger than the state was what its default is: the new name changed nothing.
-    found = {**_DEFAULTS.get(found.get('job'), {}), **found}
+    if found.get('job') in _SETTINGS:
+        found = {**dataclasses.asdict(_SETTINGS[found['job']]()), **found}
     other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if other:
-        raise CheckpointError(
-            'this folder belongs to a different run',
-            where=str(where),
-            found=', '.join(f'{name}: {found.get(name)}' for name in other),
-            allowed=', '.join(f'{name}: {wanted.get(name)}' for name in other),
-            remedy='resume with the settings and data it began with, or start over without --resume',
-        )
+        found, allowed = (', '.join(f'{name}: {run.get(name)}' for name in other) for run in (found, wanted))
+        problem = 'this folder belongs to a different run'
+        remedy = 'resume with the settings and data it began with, or start over without --resume'
+        raise CheckpointError(problem, where=str(where), found=found, allowed=allowed, remedy=remedy)

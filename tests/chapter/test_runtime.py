@@ -221,7 +221,7 @@ def test_importing_us_waits_and_asking_for_mxnet_is_not_importing_it():
 import importlib.util, json, sys
 import bertnli
 spec = importlib.util.find_spec('mxnet')
-print(json.dumps([spec.name, bertnli.tuning.done, 'mxnet' in sys.modules, 'numpy' in sys.modules]))"""
+print(json.dumps([spec.name, bertnli.machine.tuning.done, 'mxnet' in sys.modules, 'numpy' in sys.modules]))"""
     assert told(code) == ['mxnet', {}, False, False]
 
 
@@ -230,7 +230,7 @@ def test_nobody_waits_once_mxnet_is_there():
 import importlib, json, sys
 import bertnli, mxnet
 importlib.reload(bertnli)
-ours = [finder for finder in sys.meta_path if type(finder).__module__ == 'bertnli.tuning']
+ours = [finder for finder in sys.meta_path if type(finder).__module__ == 'bertnli.machine.tuning']
 print(json.dumps([ours, 'tuning' in bertnli.report()]))"""
     assert told(code) == [[], False]
 

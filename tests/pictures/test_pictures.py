@@ -286,6 +286,8 @@ def test_lengths_count_every_text_and_the_share_beyond_max_len():
     assert sum(bar.get_height() for bar in picture.axes[0].patches) == 4
     assert picture.axes[0].get_lines()[0].get_xdata()[0] == 9.5
     assert 'median 3.5, longest 10, 25 % longer than 9' in shown(picture)
+    assert plot_lengths({'pair': [1] * 24_999 + [9]}, max_len=2).alt.endswith(' 0.004 % longer than 2.')
+    assert plot_lengths({'pair': [1]}, max_len=2).alt.endswith(' 0 % longer than 2.')
 
 
 def test_max_len_is_marked_behind_its_own_tokens_and_inside_the_axes():

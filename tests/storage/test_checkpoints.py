@@ -205,7 +205,7 @@ def test_a_process_killed_between_two_files_leaves_the_old_model(saved, monkeypa
     monkeypatch.undo()
     assert_holds(saved, new_net('nli'))
     # What was left over goes with the next whole model, also what was not yet renamed.
-    for name in ('.weights-0123456789ab.safetensors-x1y2', '.manifest.json-x1y2'):
+    for name in ('.weights-0123456789ab.safetensors-x1y2', '.manifest.json-x1y2', '.curves.png-x1y2'):
         (saved / name).touch()
     save_checkpoint(saved, new_net('nli', seed=5), VOCAB)
     assert_holds(saved, new_net('nli', seed=5))
@@ -577,6 +577,19 @@ def test_a_place_without_a_model_is_told_with_a_remedy(tmp_path, make):
     assert error.remedy
 
 
+@pytest.mark.parametrize(
+    ('bias', 'said'),
+    [(onp.array([0, 1e300, 0]), 'float64'), (onp.zeros(3, 'int8'), 'int8'), (onp.zeros(3, 'bool'), 'bool')],
+)
+def test_weights_that_are_no_finite_numbers_in_32_bits_are_refused(saved, bias, said):
+    replace_part(saved, 'weights', altered(**{'classifier.1.bias': bias}))
+    with pytest.raises(CheckpointError, match='not finite') as caught:
+        load_checkpoint(saved)
+    assert caught.value.found == f'classifier.1.bias {said}'
+    replace_part(saved, 'weights', altered(**{'classifier.1.bias': onp.array([0, 1e30, 0])}))
+    assert load_checkpoint(saved).net.classifier[1].bias.data()[1] == onp.float32(1e30)
+
+
 def replace_part(folder, name, content):
     """Put other content behind right checksums."""
     path = part(folder, name)
@@ -628,7 +641,7 @@ def test_right_checksums_around_nonsense_do_not_help(saved, name):
 
 # --- the layout of published weights --------------------------------------------------------------
 
-WIDE = {'num_hiddens': 128, 'ffn_num_hiddens': 24, 'num_heads': 2, 'dropout': 0.1, 'max_len': 19}
+WIDE = {'num_hiddens': 256, 'ffn_num_hiddens': 24, 'num_heads': 4, 'dropout': 0.1, 'max_len': 19}
 
 
 def publish(folder, vocab=VOCAB, **sizes):
@@ -674,6 +687,54 @@ def test_heads_of_another_width_are_said_by_the_reader(tmp_path):
         assert onp.allclose(found, expected, atol=1e-5)
     with pytest.raises(SettingsError, match='multiple of num_heads'):
         load_pretrained_model(tmp_path / 'p', num_heads=5)
+
+
+def test_heads_that_nobody_said_are_told_where_no_published_bert_has_so_many_units(tmp_path):
+    publish(tmp_path / 'p', num_hiddens=128, num_heads=4)
+    with pytest.warns(UserWarning, match=r'how many heads it has: 2 are assumed.*give num_heads='):
+        net, _ = load_pretrained_model(tmp_path / 'p')
+    assert net.settings.num_heads == 2
+    assert load_pretrained_model(tmp_path / 'p', num_heads=4)[0].settings.num_heads == 4
+
+
+def test_sizes_may_follow_as_both_editions_of_the_book_give_them(tmp_path):
+    publish(tmp_path / 'p')
+    devices = cpu_devices(2)
+    for given, options in (
+        ((256, 24, 4, 3, 0.2, 19, devices), {}),
+        ((), {**WIDE, 'num_layers': 3, 'dropout': 0.2, 'devices': devices}),
+        ((), {**WIDE, 'num_blks': 3, 'dropout': 0.2, 'devices': devices}),
+        ((devices,), {'dropout': 0.2}),
+    ):
+        net, _ = load_pretrained_model(tmp_path / 'p', *given, **options)
+        assert vars(net.settings) == {**WIDE, 'num_layers': 3, 'dropout': 0.2}
+        assert net.encoder.pos_embedding.list_ctx() == devices
+
+
+def test_sizes_that_are_not_those_of_the_files_are_refused(tmp_path, one_saved):
+    publish(tmp_path / 'p')
+    with pytest.raises(SettingsError, match='other sizes') as caught:
+        load_pretrained_model(tmp_path / 'p', num_hiddens=128, num_blks=2, max_len=19)
+    assert caught.value.found == 'num_hiddens=128, num_layers=2'
+    assert caught.value.allowed == 'num_hiddens=256, num_layers=3'
+    with pytest.raises(SettingsError, match='other sizes') as caught:
+        load_pretrained_model(one_saved, num_heads=2)
+    assert caught.value.allowed == 'num_heads=3'
+    with pytest.raises(SettingsError, match='no such setting'):
+        load_pretrained_model(tmp_path / 'p', num_head=4)
+
+
+@pytest.mark.parametrize('name', ['bert.small', 'my own'])
+def test_a_name_of_d2ls_hub_is_fetched(tmp_path, monkeypatch, name):
+    publish(tmp_path / 'p')
+    if name != 'bert.small':
+        monkeypatch.setitem(d2l.DATA_HUB, name, ('https://…/x.zip', ''))
+    asked = []
+    monkeypatch.setattr(checkpoints, 'download_extract', lambda one: asked.append(one) or str(tmp_path / 'p'))
+    assert load_pretrained_model(name)[0].settings.num_layers == 3
+    assert asked == [name]
+    with pytest.raises(CheckpointError, match='not a model folder'):
+        load_pretrained_model('bert.none')
 
 
 def test_a_folder_of_this_library_loads_as_a_pretrained_model(one_saved):

@@ -1,7 +1,8 @@
 """What fuzzing calls: functions of any bytes from which nothing but a `BertNLIError` may come.
 
-`python tests/fuzz_targets.py SECONDS` lets atheris look for inputs that reach new lines of the library, and
-ends with an error at the first other exception; `test_fuzz.py` changes the seeds below by chance.
+`python tests/stress/fuzz_targets.py SECONDS` lets atheris look for inputs that reach new lines of the
+library, and ends with an error at the first other exception; `test_fuzz.py` changes the seeds below by
+chance.
 """
 
 import contextlib
@@ -81,7 +82,8 @@ def sentence(data):
 
 def encoder(data):
     premise, _, hypothesis = data.decode('utf-8', 'surrogateescape').partition(' . ')
-    max_len, strategy = len(data) % 40, ('longest', 'ratio', 'none')[len(premise) % 3]
+    strategies = [*examples.STRATEGIES, 'none']
+    max_len, strategy = len(data) % 40, strategies[len(premise) % len(strategies)]
     examples.encode_pair(premise.split(), hypothesis.split(), VOCAB, max_len, strategy)
     explain_pair(premise, hypothesis, VOCAB, max_len, strategy)
 
