@@ -92,8 +92,9 @@ def train_batch_bert(net, batch, loss, vocab_size, devices, run=None):
         shards = list(zip(*team.split(part_X, part_y, devices)))
         # A device without an example still takes part, with a gradient of zero: its copy of the weights must
         # make the same update as the others', and its last gradients must not count again.
-        some = [([x[:1].as_in_ctx(d) for x in part_X], part_y[:1].as_in_ctx(d)) for d in devices]
-        idle = [_losses(net, loss, shard, vocab_size, 0.0)[0] for shard in some[len(shards) :]]
+        spare = devices[len(shards) :]
+        one = [([x[:1].as_in_ctx(d) for x in part_X], part_y[:1].as_in_ctx(d)) for d in spare]
+        idle = [_losses(net, loss, shard, vocab_size, 0.0)[0] for shard in one]
         # Forward on every device. Nothing waits: MXNet returns before the work is done.
         done = [_losses(net, loss, shard, vocab_size, words / len(y)) for shard in shards]
         # Only now, with every device at work, ask for the backward passes.

@@ -217,7 +217,7 @@ def failures_of(sections, folder):
 @pytest.fixture(scope='module')
 def failed(request, tmp_path_factory):
     """The failures in all sections that were asked for."""
-    items = [item for item in request.session.items if item.module is request.module]
+    items = [item for item in request.session.items if getattr(item, 'module', None) is request.module]
     wanted = [item.callspec.params['section'] for item in items if hasattr(item, 'callspec')]
     return failures_of(wanted, tmp_path_factory.mktemp('book'))
 

@@ -89,7 +89,7 @@ def masked(output):
     # HTML repeats the plain text, and its style sheets belong to other libraries.
     plain = texts(output)[:1] + texts(output)[2:]
     text = ' '.join(plain).replace('gpu(', 'cpu(')
-    text = re.sub(r'\d[\d,]*(\.\d+)?(e[+-]?\d+)?', '#', text)
+    text = re.sub(r'\d+(,\d{3})*(\.\d+)?(e[+-]?\d+)?', '#', text)
     return output.output_type, ' '.join(text.split())
 
 
