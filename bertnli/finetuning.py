@@ -118,8 +118,9 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, team=No
     """
     settings, devices = settings or FinetuneSettings(), devices or try_all_gpus()
     loss, num_batches = gluon.loss.SoftmaxCrossEntropyLoss(), _count_batches(train_iter)
-    num_steps, table = num_batches * settings.num_epochs, table_of_words(net.bert.encoder)
-    updater = Updater(trained_parameters(net), settings, num_steps, team, table)
+    # Encoder and head are trained; words that a batch does not hold get no gradient.
+    parameters, table = trained_parameters(net), table_of_words(getattr(net, 'bert', net).encoder)
+    updater = Updater(parameters, settings, num_batches * settings.num_epochs, team, table)
     with Run(updater, **options) as run:
         for epoch in range(run.steps // num_batches, settings.num_epochs):
             if settings.patience and epoch - run.best[1] >= settings.patience:

@@ -19,7 +19,7 @@ from .errors import NotFinite, SettingsError, check_finite
 from .fast.operators import sum_of_squares
 from .machine.signals import Stopped, noted_signals
 from .metrics import Clock, Tally
-from .runtime import arrays_of_training, mx, np, restore_training
+from .runtime import arrays_of_training, full_name, mx, np, restore_training
 
 
 def seed_step(seed, step, number=0):
@@ -30,8 +30,14 @@ def seed_step(seed, step, number=0):
 
 def trained_parameters(net):
     """The parameters of a classifier that fine-tuning moves: encoder and head, not the pretraining heads."""
-    parameters = net.bert.encoder.collect_params()
-    parameters.update(net.classifier.collect_params())
+    parts = [getattr(getattr(net, 'bert', net), 'encoder', None), getattr(net, 'classifier', None)]
+    if parts[1] is None:  # the class that edition 1.0.3 writes in its notebook
+        parts[1:] = [getattr(net, name, None) for name in ('hidden', 'output')]
+    if None in parts:
+        raise SettingsError('not a classifier around a BERT', found=full_name(net), allowed='BERTClassifier')
+    parameters = parts[0].collect_params()
+    for part in parts[1:]:
+        parameters.update(part.collect_params())
     return parameters
 
 
@@ -121,9 +127,8 @@ class State(NamedTuple):
 class Run:
     """All that surrounds the steps of a training, so that its loop is what the book tells.
 
-    Used as `with Run(...) as run: for X, y in run.batches(...): …; run.step(...)`. It counts `steps`, adds up
-    losses in a `tally`, shows a bar, checks that numbers are finite, hands records to `on_log` and to its
-    `history`, and remembers the `best` epoch. `start` is a `State` to continue from.
+    It counts `steps`, adds up losses in a `tally`, shows a bar, checks that numbers are finite, hands records
+    to `on_log` and its `history`, and remembers the `best` epoch. `start` is a `State` to continue from.
 
     A step ends when the next batch is asked for. Then `keep(steps, make_state, now)` is called, if there is
     one: `make_state()` is the `State`, `now` says that it should be kept at once, and `keep.last` is the step
@@ -264,9 +269,8 @@ class Run:
     def _state(self):
         arrays = arrays_of_training(self.updater.trainer, self.updater.parameters)
         arrays.update({f'best.{i}': array for i, array in enumerate(self.best_weights)})
-        numbers = {'steps': self.steps, 'devices': self._devices}
-        numbers.update(tally=self.tally.sums(), means=self.means)
-        numbers.update(seconds=self.clock.elapsed(), items=self.clock.items)
+        numbers = {'steps': self.steps, 'devices': self._devices, 'tally': self.tally.sums()}
+        numbers.update(means=self.means, seconds=self.clock.elapsed(), items=self.clock.items)
         numbers.update(best=list(self.best), history=list(self.history))
         return State(arrays, numbers)
 

@@ -7,6 +7,7 @@ from small_models import V, labelled_pairs, pretraining_batch, small_bert, small
 from bertnli import (
     FinetuneSettings,
     PretrainSettings,
+    SettingsError,
     cpu_devices,
     evaluate_accuracy_gpus,
     train_batch_ch13,
@@ -14,7 +15,7 @@ from bertnli import (
     train_ch13,
     train_nli,
 )
-from bertnli.runtime import gluon, init, mx, nn, np
+from bertnli.runtime import d2l, gluon, init, mx, nn, np
 
 LOSS = gluon.loss.SoftmaxCrossEntropyLoss()
 
@@ -82,3 +83,32 @@ def test_after_a_training_random_numbers_are_those_of_the_readers_seed(kind):
         return layer.weight.data().asnumpy().tolist()
 
     assert layer_after(1) == layer_after(1) != layer_after(2)
+
+
+class TheirClassifier(nn.Block):
+    """The class that edition 1.0.3 writes in its notebook, around either BERT."""
+
+    def __init__(self, bert):
+        super().__init__()
+        self.encoder, self.hidden, self.output = bert.encoder, bert.hidden, nn.Dense(3)
+
+    def forward(self, inputs):
+        return self.output(self.hidden(self.encoder(*inputs)[:, 0, :]))
+
+
+@pytest.mark.parametrize('theirs', [True, False])
+def test_a_classifier_of_the_readers_own_is_fine_tuned_and_asked(theirs):
+    bert = d2l.BERTModel(V, 12, 10, 3, 2, 0, 17) if theirs else small_bert()
+    net = TheirClassifier(bert)
+    (net if theirs else net.output).initialize(init.Xavier())
+    data = [labelled_pairs(4)]
+    net(data[0][0])  # d2l's layers have their sizes from here on
+    result = train_nli(net, data, data, FinetuneSettings(num_epochs=2, learning_rate=1e-2), progress=False)
+    assert result.dev_accuracy == evaluate_accuracy_gpus(net, data)
+
+
+def test_another_network_is_told_by_its_module():
+    net = nn.Dense(3)
+    with pytest.raises(SettingsError, match='not a classifier around a BERT') as caught:
+        train_nli(net, [labelled_pairs(4)], [], progress=False)
+    assert caught.value.found == 'mxnet.gluon.nn.basic_layers.Dense'
