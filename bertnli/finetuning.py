@@ -84,7 +84,9 @@ def train_ch13(
     returns nothing. Raises `SettingsError` for zero epochs or empty data.
     """
     check('num_epochs', num_epochs, int, 1)
-    devices, num_batches = devices or try_all_gpus(), _count_batches(train_iter)
+    # The edition of March 2020 calls devices `ctx`.
+    devices = devices or options.pop('ctx', None) or try_all_gpus()
+    num_batches = _count_batches(train_iter)
     with Run(**options) as run:
         for epoch in range(num_epochs):
             for features, labels in _epoch(run, train_iter, epoch, num_epochs):

@@ -44,7 +44,9 @@ def train_bert(train_iter, net, loss, vocab_size, devices=None, *steps, settings
     Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite,
     `CheckpointError` for another model's `start`.
     """
-    settings, devices = settings or PretrainSettings(), devices or try_all_gpus()
+    # The edition of March 2020 calls devices `ctx`.
+    devices = devices or options.pop('ctx', None) or try_all_gpus()
+    settings = settings or PretrainSettings()
     log_interval, num_steps = _steps_of(steps, options, settings)
     table = table_of_words(net.encoder) if type(net) is BERTModel else None
     updater = Updater(net.collect_params(), settings, num_steps, team, table)

@@ -36,6 +36,15 @@ def test_pretraining_takes_as_many_steps_as_either_edition_asks_for(steps, named
     assert [record['step'] for record in records] == logged
 
 
+def test_the_devices_may_be_called_as_in_march_2020(capsys):
+    devices = cpu_devices(2)
+    train_bert([pretraining_batch(2)], small_bert(devices), LOSS, V, ctx=devices, num_steps=1, progress=False)
+    net, data = small_net(devices), [labelled_pairs(4)]
+    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
+    train_ch13(net, data, data, LOSS, trainer, 1, ctx=devices, progress=False)
+    assert capsys.readouterr().out.count('[cpu(0), cpu(1)]') == 2
+
+
 @pytest.mark.parametrize('count', [1, 2])
 def test_data_with_one_input_is_split_as_d2l_splits_it(count, capsys):
     """Images and sentiment: a batch is an array and its labels, not a tuple of arrays."""
