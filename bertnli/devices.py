@@ -71,9 +71,9 @@ def split_batch_multi_inputs(X, y, devices):
 
 def _shards(array, devices):
     """Contiguous shards whose sizes differ by at most one, the larger first."""
-    cuts = [share_of(len(array), i, len(devices)) for i in range(len(devices))]
     if len(devices) == 1:  # nothing to cut
         return [array.as_in_ctx(devices[0])]
+    cuts = [share_of(len(array), i, len(devices)) for i in range(len(devices))]
     return [array[start:end].as_in_ctx(device) for (start, end), device in zip(cuts, devices)]
 
 

@@ -191,10 +191,8 @@ def _read_files(folder, manifest):
     """The vocabulary, the weights and the settings of a model, which agree."""
     content = {part: _read_verified(folder, part, entry) for part, entry in manifest['files'].items()}
     try:
-        vocab, weights = (
-            Vocab.from_list(words_in(content['vocab'])),
-            safetensors.numpy.load(content['weights']),
-        )
+        vocab = Vocab.from_list(words_in(content['vocab']))
+        weights = safetensors.numpy.load(content['weights'])
         sizes = sizes_of(weights, '' if manifest['kind'] == 'bert' else 'bert.')
         if manifest['model'] != {**manifest['model'], **sizes}:
             raise ValueError('the settings are not those of the weights')
