@@ -46,7 +46,7 @@ class Stopwatch:
         if name == 'losses':
             self._steps += 1
             if self._steps == _FIRST:
-                self._laps, self._before = {}, _elsewhere()
+                self._laps, self._before, self._last = {}, _elsewhere(), _now()  # in this order
 
     def _write(self):
         """Write what was found since the first steps."""
