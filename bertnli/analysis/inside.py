@@ -1,4 +1,4 @@
-"""What goes on inside a trained network: attention, saliency, the vectors of `<cls>`, neighbours of words.
+"""What goes on inside a trained network: attention, what words bring, vectors, neighbours.
 
 Dropout is off; networks of d2l work too.
 Legend: T tokens of the pair, C `num_hiddens`, H heads, L layers, n pairs.
@@ -14,7 +14,8 @@ from ..examples import get_tokens_and_segments, truncate_pair
 from ..fast.blocks import read_cls
 from ..fast.encoding import join_pairs
 from ..prediction import pair_table, rows_of_table, sentence_words
-from ..runtime import autograd, np
+from ..runtime import autograd, np, npx
+from ..settings import check
 from ..text import LABELS, SentencePair
 from ..tokens import require_special
 
@@ -27,7 +28,10 @@ class Attention(NamedTuple):
 
 
 class Saliency(NamedTuple):
-    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it."""
+    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it.
+
+    From `occlusion`, `integrated_gradients` or `saliency`.
+    """
 
     words: list
     label: str
@@ -63,12 +67,47 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
     return Attention(words, onp.stack([one.attention_weights.asnumpy() for one in attentions]))
 
 
+def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
+    """What deleting each word really changes: the label's probability with the word, less that without it.
+
+    `label` is a name (None: the network's own answer). All deletions and the whole pair are one batch. Values
+    lie in [-1, 1]: above 0 the word speaks for the label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler &
+    Fergus 2014; Li et al. 2016). Returns a `Saliency` and raises as `saliency` does.
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    >>> net.initialize()
+    >>> found = occlusion(net, vocab, 'A dog', 'runs')
+    >>> found.words[1], found.values[0], len(found.values)
+    ('a', 0.0, 6)
+    """
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    pad = require_special(vocab)[0]
+    pair = onp.concatenate([array.asnumpy() for array in inputs[:2]])  # (2, T): numbers and segments
+    places = [i for i, word in enumerate(words) if word not in ('<cls>', '<sep>')]
+    # A row less a word is padded by one: (1 + words, 2, T), the whole pair first.
+    less = [onp.append(onp.delete(pair, place, axis=1), [[pad], [0]], axis=1) for place in places]
+    rows = onp.stack([pair, *less])
+    lengths = onp.full(len(rows), len(words), 'float32')
+    lengths[1:] -= 1
+    device = devices_of(net)[0]
+    batch = [np.array(array, dtype=array.dtype, ctx=device) for array in (rows[:, 0], rows[:, 1], lengths)]
+    with autograd.predict_mode():
+        shares = npx.softmax(net(batch)).asnumpy().astype('float64')  # (1 + words, labels)
+    number = _label_number(label, shares[0])
+    values = onp.zeros(len(words))
+    values[places] = shares[0, number] - shares[1:, number]
+    return Saliency(words, LABELS[number], values.tolist())
+
+
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
-    """Which words speak for a label, which against it? Gradient times input; returns a `Saliency`.
+    """Which words speak for a label, by gradient times input: quick, well known, and often wrong.
 
     `label` is a name (None: the network's own answer). A token's value is, to first order, what the label's
-    score above the mean would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017).
-    Raises `DataError` if a sentence has no words, `SettingsError` for an unknown label.
+    score above the mean would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017);
+    `occlusion` measures that loss. Returns a `Saliency`. Raises `DataError` if a sentence has no words,
+    `SettingsError` for an unknown label.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -78,29 +117,64 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     >>> found.words, len(found.values)
     (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], 6)
     """
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    return _slopes(net, words, inputs, label, [1.0])
+
+
+def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):
+    """Gradient times input, averaged over the way from no word vectors to the pair's, in `steps`, one batch.
+
+    `label` is a name (None: the network's own answer). The values add up to what all word vectors together
+    bring the label's score above the mean (Sundararajan et al. 2017). Returns a `Saliency` and raises as
+    `saliency` does.
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    >>> net.initialize()
+    >>> len(integrated_gradients(net, vocab, 'A dog', 'runs', steps=8).values)
+    6
+    """
+    check('steps', steps, int, 1)
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    label = LABELS[
+        _label_number(label, net(inputs)[0].asnumpy())
+    ]  # the answer to the pair, not to its shadow
+    return _slopes(net, words, inputs, label, (onp.arange(steps) + 0.5) / steps)
+
+
+def _label_number(label, scores):
     if label is not None and label not in LABELS:
         raise SettingsError('unknown label', found=label, allowed=', '.join(LABELS))
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
-    vectors = []
+    return LABELS.index(label) if label else int(scores.argmax())
+
+
+def _slopes(net, words, inputs, label, shares):
+    """Gradient times input, a `Saliency`: the mean over word vectors that are shortened to these shares."""
+    _label_number(label, onp.zeros(1))  # a wrong name is told before any work
+    vectors, shares = [], onp.array(shares, 'float32')[:, None, None]
+    inputs = [array.repeat(len(shares), axis=0) for array in inputs]
 
     def catch(_block, _inputs, output):
         # subtle: from here on the vectors are variables of their own, one for each position; the gradient of
         # the table would add up the places of a word that occurs twice.
+        with autograd.pause():
+            output[:] = output * np.array(shares, ctx=output.ctx)
         output.attach_grad()
         vectors.append(output)
 
     hook = _encoder(net).token_embedding.register_forward_hook(catch)
     try:
         with autograd.record(train_mode=False):
-            scores = net(inputs)[0]  # (labels,)
-            number = LABELS.index(label) if label else int(scores.asnumpy().argmax())
-            margin = scores[number] - scores.mean()
+            scores = net(inputs)  # (shares, labels)
+            number = _label_number(label, scores[0].asnumpy())
+            margin = (scores[:, number] - scores.mean(axis=1)).sum()
     finally:
         hook.detach()
     margin.backward()
-    width = vectors[0].shape[-1]
-    slopes, inputs = (array.asnumpy().reshape(-1, width) for array in (vectors[0].grad, vectors[0]))  # (T, C)
-    return Saliency(words, LABELS[number], (slopes * inputs).sum(axis=1).tolist())
+    slopes, shortened = (array.asnumpy() for array in (vectors[0].grad, vectors[0]))  # (shares, T, C)
+    values = (slopes * (shortened / shares)).sum(axis=2).mean(axis=0)
+    return Saliency(words, LABELS[number], values.tolist())
 
 
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):

@@ -1,4 +1,4 @@
-"""Attention that is really used, saliency that is really a slope, vectors that are really read."""
+"""Attention that is used, words that are really deleted, slopes that are slopes, vectors that are read."""
 
 import numpy as onp
 import pytest
@@ -15,7 +15,9 @@ from bertnli import (
     Vocab,
     attention,
     cls_vectors,
+    integrated_gradients,
     nearest_words,
+    occlusion,
     predict_snli,
     saliency,
 )
@@ -83,9 +85,9 @@ def test_attention_of_cls_is_the_one_that_a_prediction_uses():
     assert onp.allclose(weights[1][:, :1], used, atol=1e-5)
 
 
-def test_attention_and_saliency_of_d2l_are_ours():
+def test_what_d2ls_network_shows_is_the_same():
     net = of_d2l()
-    for function, part in ((attention, 'weights'), (saliency, 'values')):
+    for function, part in ((attention, 'weights'), (saliency, 'values'), (occlusion, 'values')):
         ours, theirs = (function(one, VOCAB, PREMISE, HYPOTHESIS) for one in (NET, net))
         assert ours.words == theirs.words
         assert onp.allclose(getattr(ours, part), getattr(theirs, part), atol=1e-4)
@@ -101,7 +103,7 @@ def test_a_long_pair_is_shortened_by_the_rule_of_training():
     assert weights.shape[-1] == 8
 
 
-# --- saliency -------------------------------------------------------------------------------------
+# --- what words bring ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('label', LABELS)
@@ -133,22 +135,57 @@ def test_the_saliencies_of_all_labels_add_up_to_nothing():
     assert onp.allclose(onp.sum(values, axis=0), 0, atol=1e-4)
 
 
-def test_without_a_label_the_networks_answer_is_explained_and_nothing_is_left_behind():
+def test_occlusion_is_what_the_answer_loses_when_the_word_is_really_deleted():
+    net = random_weights(BERTClassifier(BERTModel(len(VOCAB), 12, 10, 3, 2, 0.4, max_len=40)))
+    for parameter in net.classifier.collect_params('.*weight').values():  # less sure of itself
+        parameter.set_data(parameter.data() / 20)
+    pair = [WORDS[1 : WORDS.index('<sep>')], WORDS[WORDS.index('<sep>') + 1 : -1]]
+    for label in LABELS:
+        found = occlusion(net, VOCAB, PREMISE, HYPOTHESIS, label=label)
+        whole = predict_snli(net, VOCAB, *pair).probabilities[LABELS.index(label)]
+        lost = []
+        for side in (0, 1):
+            lost.append(0)  # <cls> and <sep> stay
+            for place in range(len(pair[side])):
+                less = [list(words) for words in pair]
+                del less[side][place]
+                lost.append(whole - predict_snli(net, VOCAB, *less).probabilities[LABELS.index(label)])
+        assert (found.words, found.label) == (WORDS, label)
+        assert onp.allclose(found.values, [*lost, 0], atol=2e-6)
+        assert max(map(abs, found.values)) > 1e-4
+
+
+def test_a_sentence_of_one_word_and_a_long_pair_can_be_occluded():
+    assert len(occlusion(NET, VOCAB, 'dog', 'man').values) == 5
+    assert len(occlusion(NET, VOCAB, 'a dog run in the park', 'a man', max_len=8).words) == 8
+
+
+def test_integrated_gradients_add_up_to_what_the_vectors_bring():
+    found = integrated_gradients(NET, VOCAB, PREMISE, HYPOTHESIS, label='neutral', steps=300)
+    table = NET.bert.encoder.token_embedding.weight.data().asnumpy()[VOCAB[WORDS]]
+    with_them, without = (scores(vectors)[2] - scores(vectors).mean() for vectors in (table, 0 * table))
+    assert sum(found.values) == pytest.approx(with_them - without, rel=0.03)
+    assert sum(saliency(NET, VOCAB, PREMISE, HYPOTHESIS, label='neutral').values) != pytest.approx(
+        with_them - without, rel=0.1
+    )
+    with pytest.raises(SettingsError, match='steps'):
+        integrated_gradients(NET, VOCAB, PREMISE, HYPOTHESIS, steps=0)
+
+
+@pytest.mark.parametrize('function', [occlusion, integrated_gradients, saliency])
+def test_without_a_label_the_networks_answer_is_explained_and_nothing_is_left_behind(function):
     before = predict_snli(NET, VOCAB, PREMISE, HYPOTHESIS)
-    assert saliency(NET, VOCAB, PREMISE, HYPOTHESIS).label == before.label
+    assert function(NET, VOCAB, PREMISE, HYPOTHESIS).label == before.label
     assert predict_snli(NET, VOCAB, PREMISE, HYPOTHESIS) == before
     assert not NET.bert.encoder.token_embedding._forward_hooks
+    with pytest.raises(SettingsError, match='unknown label'):
+        function(NET, VOCAB, PREMISE, HYPOTHESIS, label='maybe')
 
 
-@pytest.mark.parametrize('function', [attention, saliency])
+@pytest.mark.parametrize('function', [attention, occlusion, integrated_gradients, saliency])
 def test_a_sentence_without_words_is_named(function):
     with pytest.raises(DataError, match='no words'):
         function(NET, VOCAB, 'a dog', ' ')
-
-
-def test_an_unknown_label_is_refused():
-    with pytest.raises(SettingsError, match='unknown label'):
-        saliency(NET, VOCAB, PREMISE, HYPOTHESIS, label='maybe')
 
 
 # --- vectors --------------------------------------------------------------------------------------
