@@ -87,7 +87,12 @@ _PUBLIC = {
         'plot_reliability',
         'show_probabilities',
     ],
-    'pictures.inside': ['plot_attention', 'plot_points', 'show_attention', 'show_saliency'],
+    'pictures.inside': [
+        'plot_attention',
+        'plot_points',
+        'show_attention_lines',
+        'show_saliency',
+    ],
     'pictures.speed': ['plot_ratios', 'plot_sizes', 'plot_speedups'],
     'pictures.playground': ['Playground', 'playground'],
     'cluster.worker': ['Cluster', 'join_cluster'],

@@ -5,7 +5,6 @@ evaluated on dev; on test only when that is asked for, once everything has been 
 """
 
 import dataclasses
-import itertools
 import math
 import re
 import statistics
@@ -14,22 +13,18 @@ from typing import NamedTuple, Optional
 
 import numpy as onp
 
-from ..analysis import inside
 from ..analysis.baselines import hypothesis_only_baseline, overlap_baseline
 from ..app.jobs import Job, evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
 from ..corpora.files import download_extract
 from ..machine.disk import whole_file
 from ..pictures.speed import plot_sizes
 from ..pictures.style import save
-from ..prediction import predict_snli, sentence_words
 from ..settings import changed
-from ..storage.checkpoints import load_checkpoint
-from ..text import LABELS, read_snli
+from ..text import read_snli
 from ..tokens import RESERVED
 
 _CAPITALS = re.compile(r'\S*[A-Z][^\s)]*')  # a word with one, up to a bracket of the parse
 _ALL_PAIRS = 549_367  # labelled training pairs of the whole SNLI 1.0
-_PAIRS = 200  # enough for shares of a per cent or two
 
 
 class Run(NamedTuple):
@@ -108,56 +103,8 @@ def baselines(out, data=None, *, test=False, **_):
     ]
 
 
-def occlusion(out, data=None, *, test=False, **options):
-    """Do the colours of `bert-nli-small` tell what deleting a word does? 200 pairs of the sample and of data.
-
-    The truth are predictions for pairs that lack one word, asked one pair at a time: what the label of the
-    whole pair's answer loses. `sign` is the share of pairs whose decisive word, that of the largest loss or
-    gain, has the right sign; `correlation` the median over pairs, `misleading` the share below 0. `unknown`
-    is the share of right signs when words are not deleted but become `<unk>`.
-    """
-    model, rows = load_checkpoint('bert-nli-small', options.get('devices')), []
-    split, methods = _splits(test)[-1], (inside.occlusion, inside.integrated_gradients, inside.saliency)
-    for name, folder in {'sample': None, **({'SNLI': data} if data else {})}.items():
-        premises, hypotheses, _ = read_snli(download_extract('SNLI', data_dir=folder), split=split)
-        pairs = list(zip(premises, hypotheses))[:: max(1, len(premises) // _PAIRS)][:_PAIRS]
-        lost = [_lost(model, *pair) for pair in pairs]
-        for method in methods:
-            found = [method(model.net, model.vocab, *pair) for pair in pairs]
-            credit = (_credit(one, *truth) for one, truth in zip(found, lost))
-            signs, unknown, ties = (onp.array(column) for column in zip(*credit))
-            shares = {'sign': signs.mean(), 'correlation': onp.median(ties), 'misleading': (ties < 0).mean()}
-            shares = {name: round(float(v), 4) for name, v in {**shares, 'unknown': unknown.mean()}.items()}
-            rows.append({'name': f'{name}, {method.__name__}', 'pairs': len(pairs), **shares})
-    return rows
-
-
-def _lost(model, premise, hypothesis):
-    """What the answer's probability loses by each word, deleted and read as `<unk>`: two arrays (words,)."""
-    sentences = [sentence_words(sentence) for sentence in (premise, hypothesis)]
-    whole = predict_snli(model.net, model.vocab, *sentences)
-    number, lost = LABELS.index(whole.label), []
-    for instead, side in itertools.product(([], ['<unk>']), (0, 1)):
-        for place in range(len(sentences[side])):
-            less = list(sentences)
-            less[side] = [*less[side][:place], *instead, *less[side][place + 1 :]]
-            gone = not less[side]  # a sentence of one word cannot lose it
-            share = whole if gone else predict_snli(model.net, model.vocab, *less)
-            lost.append(whole.probabilities[number] - share.probabilities[number])
-    return onp.array(lost).reshape(2, -1)
-
-
-def _credit(found, deleted, unknown):
-    """Whether the decisive word has the right sign, by both truths; and the correlation with the first."""
-    values = onp.array([v for word, v in zip(found.words, found.values) if word not in ('<cls>', '<sep>')])
-    decisive = [(truth[abs(truth).argmax()], values[abs(truth).argmax()]) for truth in (deleted, unknown)]
-    signs = [lost * shown > 0 for lost, shown in decisive]
-    steady = min(values.std(), deleted.std()) < 1e-12
-    return (*signs, 0.0 if steady else onp.corrcoef(values, deleted)[0, 1])
-
-
 # Each returns its table as a list of rows.
-STUDIES = {study.__name__: study for study in (pretraining, ladder, seeds, sizes, baselines, occlusion)}
+STUDIES = {study.__name__: study for study in (pretraining, ladder, seeds, sizes, baselines)}
 
 
 def forecast(points, count):

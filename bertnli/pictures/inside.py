@@ -28,14 +28,6 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
     return _draw_attention(weights[heads], heads, words, rows, title)
 
 
-def _attention_alt(weights, rows, words, heads=None):
-    number, row, column = numpy.unravel_index(weights.argmax(), weights.shape)
-    where = f' (head {heads[number]})' if heads else ''
-    most = f'{rows[row]} to {words[column]} {weights.max():.2f}{where}'
-    many = f'{len(weights)} head{"s" if len(weights) > 1 else ""}'
-    return f'Attention of {many} over {len(words)} tokens; maximum: {most}.'
-
-
 def _draw_attention(weights, heads, words, rows, title):
     columns = min(len(heads), 2 if len(words) > 8 else 4)
     lines = math.ceil(len(heads) / columns)
@@ -63,37 +55,124 @@ def _draw_attention(weights, heads, words, rows, title):
     bar.outline.set_visible(False)
     # subtle: titles above labels on top get their height only while drawing; a first drawing settles it.
     picture.draw_without_rendering()
-    picture.alt = _attention_alt(weights, rows, words, heads)
+    number, row, column = numpy.unravel_index(weights.argmax(), weights.shape)
+    most = f'{rows[row]} to {words[column]} {weights.max():.2f} (head {heads[number]})'
+    many = f'{len(weights)} head{"s" if len(weights) > 1 else ""}'
+    picture.alt = f'Attention of {many} over {len(words)} tokens; maximum: {most}.'
     return picture
 
 
-def show_attention(weights, words, *, title=None):
-    """One head's attention as a `Page`: a table, a row for each token that looks, dark where it looks.
+# Whatever word is under the mouse or has the focus keeps its lines, and the others lose theirs.
+_SINGLE_OUT = """
+.attention-lines g { cursor: pointer; outline: none } .attention-lines line { pointer-events: none }
+.attention-lines g:focus rect { stroke: #0072B2; stroke-width: 2 }
+.attention-lines:has(g:hover, g:focus) line { display: none }
+.attention-lines g:hover line, .attention-lines g:focus line { display: inline }
+.attention-lines g:hover text, .attention-lines g:focus text { font-weight: bold }
+"""
+_ROW, _LEFT, _RIGHT, _FAINTEST = 23, 150, 370, 0.05  # pixels: a word's height, where the lines begin and end
 
-    `weights` `(T, T)` in [0, 1], for T `words`; those from 0.1 are written out. Raises `SettingsError` if the
-    shapes do not match.
 
-    >>> show_attention([[0.9, 0.1], [0.5, 0.5]], ['<cls>', 'hello'])
-    Attention of 1 head over 2 tokens; maximum: <cls> to <cls> 0.90.
+def show_attention_lines(weights, words, *, layer=0, head=0, title=None):
+    """Attention between the sentences of a pair as lines from word to word, one head large, all beside it.
+
+    `weights` `(L, H, T, T)` and `words` `(T,)` are what `attention` returns; `layer` and `head` choose the
+    large one. Solid lines: the word of the premise looks; dashed: that of the hypothesis. The thicker, the
+    more; lines below 0.05 are left out. A word under the mouse or with the focus (Tab) is singled out.
+    Returns a `Page`. Raises `SettingsError` for other shapes, words without `<sep>`, and an unknown head.
+
+    >>> weights = [[[[0.2, 0.1, 0.6, 0.1]] * 4]]
+    >>> show_attention_lines(weights, ['dog', '<sep>', 'cat', '<sep>'])
+    Attention between 2 and 2 tokens, layer 0, head 0: dog to cat 0.60, <sep> to cat 0.60, cat to dog 0.20.
     """
-    weights = style.numbers('attention weights', weights, 'from 0 to 1', (len(words), len(words)))
-    upright = 'writing-mode: vertical-rl; transform: rotate(180deg); text-align: left'
-    head = [style.element('th', word, scope='col', style=upright) for word in words]
-    table = [style.element('tr', style.element('td', 'this word looks at …'), *head)]
-    for word, row in zip(words, weights):
-        cells = [_attention_cell(f'{word} to {other}', weight) for other, weight in zip(words, row)]
-        name = style.element('th', word, scope='row')
-        table.append(style.element('tr', name, *cells, style='background: white'))
-    table = style.element('table', *table, style=f'color: {style.INK}')
-    alt = _attention_alt(weights[None], words, words)
-    return style.Page(alt, title, style.element('div', table, style='overflow-x: auto'))
+    words = list(words)
+    weights = style.numbers('attention weights', weights, 'from 0 to 1', (None, None, len(words), len(words)))
+    for name, value, count in zip(('layer', 'head'), (layer, head), weights.shape):
+        if value not in range(count):
+            raise SettingsError(f'no such {name}', found=value, allowed=f'0 to {count - 1}')
+    if '<sep>' not in words[:-1]:
+        raise SettingsError('not the tokens of a pair', found=words, allowed='<cls> … <sep> … <sep>')
+    first = words.index('<sep>') + 1
+    matrix = weights[layer, head]
+    lines = _lines_across(matrix, first)
+    told = ', '.join(f'{words[i]} to {words[j]} {weight:.2f}' for weight, i, j in lines[:3])
+    where = f'layer {layer}, head {head}'
+    alt = f'Attention between {first} and {len(words) - first} tokens, {where}: {told or "no line"}.'
+    small = [
+        _small_head(weights[place], first, place, place == (layer, head))
+        for place in numpy.ndindex(*weights.shape[:2])
+    ]
+    content = [
+        style.element('div', _large_head(lines, words, first), style='overflow-x: auto'),
+        style.element('div', *small, style='display: flex; flex-wrap: wrap; gap: 6px; max-width: 420px'),
+    ]
+    key = 'solid: the word of the premise looks; dashed: that of the hypothesis. Per cent: how much of a '
+    key = style.element('p', key + "head's attention goes to the other sentence.", style='font-size: 13px')
+    look = 'display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start'
+    return style.Page(alt, title, style.element('div', *content, style=look), key)
 
 
-def _attention_cell(name, weight):
-    number = f'{weight:.1f}'.lstrip('0') if weight >= 0.1 else ''
-    look = f'background: {_pale(style.BLUE, weight)}; color: {style.ink_on(weight)}; '
-    look += 'text-align: center; padding: 2px 4px'
-    return style.element('td', number, title=f'{name}: {weight:.3f}', style=look)
+def _lines_across(matrix, first):
+    """(weight, from, to) of all that look at the other sentence, the heaviest first."""
+    side = numpy.arange(len(matrix)) >= first
+    places = numpy.argwhere((side[:, None] != side) & (matrix >= _FAINTEST)).tolist()
+    return sorted(((matrix[i, j], i, j) for i, j in places), key=lambda line: -line[0])
+
+
+def _large_head(lines, words, first):
+    def height(place):
+        return _ROW * (place - first * (place >= first)) + 38
+
+    def line(weight, i, j, **more):
+        start, end = (_LEFT, _RIGHT) if i < j else (_RIGHT, _LEFT)
+        look = {'stroke-width': f'{1 + 5 * weight:.1f}', 'stroke-opacity': f'{min(1, 0.3 + weight):.2f}'}
+        look['stroke'] = style.BLUE
+        if i > j:
+            look.update({'stroke': style.VERMILION, 'stroke-dasharray': '5 3'})
+        place = {'x1': f'{start}', 'y1': f'{height(i)}', 'x2': f'{end}', 'y2': f'{height(j)}'}
+        return style.element('line', **place, **look, **more)
+
+    # Each line belongs to two words: what is drawn with the first is there again, unseen, for the second.
+    heads = {'y': '14', 'font-size': '13', 'fill': style.GREY}
+    left = style.element('text', 'premise', x=f'{_LEFT - 6}', **heads, **{'text-anchor': 'end'})
+    groups = [left, style.element('text', 'hypothesis', x=f'{_RIGHT + 6}', **heads)]
+    for place, word in enumerate(words):
+        mine = [one for one in lines if place in one[1:]]
+        told = [f'{words[j]} {weight:.2f}' for weight, i, j in mine if i == place]
+        seen = {} if place < first else {'display': 'none'}
+        drawn = [line(*one, **seen) for one in mine]
+        left = place < first
+        box = {'x': '0' if left else f'{_RIGHT}', 'y': f'{height(place) - 12}'}
+        box = style.element('rect', width=f'{_LEFT}', height=f'{_ROW}', fill='white', **box)
+        at = {'x': f'{_LEFT - 6 if left else _RIGHT + 6}', 'y': f'{height(place) + 5}'}
+        at.update({'text-anchor': 'end' if left else 'start', 'fill': style.INK, 'font-size': '15'})
+        name = f'{word} looks at {", ".join(told) or "no word of the other sentence"}'
+        inner = [box, *drawn, style.element('text', style.shortened(word, 16), **at)]
+        groups.append(style.element('g', *inner, tabindex='0', role='img', **{'aria-label': name}))
+    wide, high = _LEFT + _RIGHT, _ROW * max(first, len(words) - first) + 30
+    size = {'width': f'{wide}', 'height': f'{high}', 'viewBox': f'0 0 {wide} {high}'}
+    rules = style.element('style', _SINGLE_OUT)
+    return style.element('svg', rules, *groups, **size, **{'class': 'attention-lines', 'role': 'group'})
+
+
+def _small_head(matrix, first, place, chosen):
+    across = matrix[:first, first:].sum() + matrix[first:, :first].sum()
+    name = 'layer {}, head {}'.format(*place)
+    told = f'{100 * across / len(matrix):.0f} %'
+    rows = max(first, len(matrix) - first)
+    lines = [
+        style.element(
+            'line',
+            **{'x1': '8', 'y1': f'{4 + 5 * min(i, j)}', 'x2': '82', 'y2': f'{4 + 5 * (max(i, j) - first)}'},
+            **{'stroke': style.BLUE if i < j else style.VERMILION, 'stroke-opacity': f'{weight:.2f}'},
+        )
+        for weight, i, j in _lines_across(matrix, first)
+    ]
+    size = {'width': '90', 'height': f'{5 * rows + 4}', 'role': 'img', 'aria-label': f'{name}: {told} across'}
+    look = f'font-size: 12px; text-align: center; border: {3 if chosen else 1}px solid '
+    look += style.BLUE if chosen else style.FAINT
+    caption = [name, style.BREAK, told]
+    return style.element('div', style.element('svg', *lines, **size), style.BREAK, *caption, style=look)
 
 
 def _pale(colour, share):
@@ -116,7 +195,7 @@ def show_saliency(words, values, *, title=None):
     Saliency of 3 words: most for it runs +0.30, most against it no -0.80.
     """
     values = style.numbers('saliencies', values, 'finite', (len(words),))
-    largest = max(abs(values).max(), 1e-12)
+    largest = max(abs(values).max(), 0.05)  # next to nothing stays pale
     told = [
         f'most {name} it {words[place]} {values[place]:+.2f}'
         for name, place, sign in (('for', values.argmax(), 1), ('against', values.argmin(), -1))
@@ -141,7 +220,14 @@ def _salient_word(word, value, strength):
         f'border-bottom: {1 + round(3 * strength)}px {kind} {line if strength >= 0.05 else style.FAINT}'
     )
     number = style.element('span', f'{value:+.2f}', style='font-size: 12px; font-weight: 400')
-    return style.element('span', word, style.BREAK, number, title=f'{word}: {value:+.4f}', style=look)
+    return style.element(
+        'span',
+        style.shortened(word),
+        style.BREAK,
+        number,
+        title=f'{word}: {value:+.4f}',
+        style=look,
+    )
 
 
 @style.applied()

@@ -2,32 +2,61 @@
 
 import importlib
 import textwrap
+import time
+from typing import NamedTuple, Optional
 
-from ..analysis.inside import attention, saliency
+from ..analysis.inside import attention, occlusion
 from ..errors import DataError, RuntimeMismatch, SettingsError
 from ..prediction import predict_snli, sentence_words
+from ..runtime import full_name
 from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
 from .answers import show_probabilities
-from .inside import show_attention, show_saliency
-from .style import element
+from .inside import show_attention_lines, show_saliency
+from .style import element, shortened
 
+
+class Example(NamedTuple):
+    """A pair to try, its right label, and why the shipped model answers otherwise (None: it is right)."""
+
+    premise: str
+    hypothesis: str
+    label: str
+    fails: Optional[str] = None
+
+
+# A test asks the shipped model for each; whoever renews the model renews this table.
 EXAMPLES = (
-    ('A man sleeps in the park.', 'A person sleeps.'),
-    ('A man sleeps in the park.', 'A man runs in the park.'),
-    ('A woman walks her dog.', 'A woman walks her dog in the street.'),
-    ('Two dogs run in a field.', 'Two animals are outside.'),
-    ("A boy doesn't run.", 'A boy runs.'),
-    ('A dog runs.', 'A dog runs.'),
+    Example('A man sleeps in the park.', 'A person sleeps.', 'entailment'),
+    Example('A man sleeps in the park.', 'A man runs in the park.', 'contradiction'),
+    Example('A woman walks her dog.', 'A woman walks her dog in the street.', 'neutral'),
+    Example('Two dogs run in a field.', 'Two animals are outside.', 'entailment'),
+    Example('A man is cooking.', 'Nobody is cooking.', 'contradiction'),
+    Example(
+        'A woman is holding a baby.',
+        'A baby is holding a woman.',
+        'contradiction',
+        'The same words in another order: it compares words, and hardly who does what.',
+    ),
+    Example(
+        "A boy doesn't run.",
+        'A boy runs.',
+        'contradiction',
+        'Premises say what is to be seen: in its training hardly one had a “not” or “n’t”.',
+    ),
 )
-_SHOWN = 40  # tokens in the table of attention: more would not fit on a screen
+_SHOWN = 40  # tokens in the picture of attention: more would not fit on a screen
+_PAUSE = 2.0  # seconds; a pair that stood for less was still being typed
+_BRACKETS = {'-lrb-': '(', '-rrb-': ')', '-lsb-': '[', '-rsb-': ']', '-lcb-': '{', '-rcb-': '}'}
 
 
 def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPLES):
-    """Try out a network in a notebook, as the last expression of a cell; returns a `Playground`.
+    """Try out a network, or two side by side, as the last expression of a cell; returns a `Playground`.
 
-    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one; `examples` are pairs
-    of sentences. Raises `RuntimeMismatch` without ipywidgets, `CheckpointError` if there is no such model.
+    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one. Two are
+    `playground(a, b)`, each a name, a folder or `(net, vocab)`. `max_len` is the most tokens of a pair;
+    `examples` are `Example`s or pairs of sentences. Raises `RuntimeMismatch` without ipywidgets,
+    `CheckpointError` if there is no such model.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -38,52 +67,65 @@ def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=EXAMPL
     >>> play.notes
     ['Words not in the vocabulary, read as <unk>: zebra']
     """
-    if not hasattr(net, 'collect_params'):
-        loaded = load_checkpoint(net, kind='nli')
-        net, vocab, max_len = loaded.net, loaded.vocab, loaded.max_len
-    if vocab is None:
-        raise SettingsError('the vocabulary is missing', remedy='playground(net, vocab)')
-    return Playground(net, vocab, max_len, examples)
+    if hasattr(net, 'collect_params') and (vocab is None or hasattr(vocab, 'token_to_idx')):
+        given = [(net, vocab)]
+    else:
+        given = [net] if vocab is None else [net, vocab]
+    return Playground(given, max_len, examples)
 
 
 class Playground:
-    """Widgets around one network: `premise`, `hypothesis`, `examples`, `layer`, `head`, and the results.
+    """Widgets around one network or two: `premise`, `hypothesis`, `examples`, `exchange`, `layer`, `head`.
 
-    Setting a widget's `value` updates the answer. `notes` say what could not be read; `box` has all widgets.
+    Setting a widget's `value` updates the answers. `notes` say what could not be read, `history` holds what
+    was asked (`tsv` is its text), `box` all widgets, and `columns` the results of each network.
     """
 
-    def __init__(self, net, vocab, max_len, examples):
+    def __init__(self, models, max_len, examples):
         try:
             widgets = importlib.import_module('ipywidgets')  # lazy: only the playground needs it
         except ImportError as error:
             remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
             raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
-        self._net, self._vocab = net, vocab
-        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # it has no more positions
-        self._attention, self.notes = None, []
+        examples = [Example(*one, *[''] * (3 - len(one))) for one in examples]
+        self._examples = {f'{a} → {b}' + ' (it fails)' * bool(why): (a, b, why) for a, b, _, why in examples}
+        self.notes, self.history, self._typed, self._why, self._last = [], [], 0.0, None, 0
         wide = {'layout': {'width': '95%'}, 'style': {'description_width': '6em'}}
-        (first, second), *_ = examples
-        self.premise = widgets.Text(first, description='premise', **wide)
-        self.hypothesis = widgets.Text(second, description='hypothesis', **wide)
-        pairs = [(f'{a} → {b}', (a, b)) for a, b in examples]
-        self.examples = widgets.Dropdown(options=pairs, description='examples', **wide)
-        self.layer = widgets.Dropdown(description='layer', options=[0])
-        self.head = widgets.Dropdown(description='head', options=[0])
-        self.told, self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(4))
+        # Only boxes for text keep their keys: in a menu JupyterLab takes the arrows, and x cuts the cell.
+        self.examples = widgets.Combobox(
+            options=list(self._examples), placeholder='choose one of them', description='examples', **wide
+        )
+        self.premise = widgets.Text(examples[0].premise, description='premise', **wide)
+        self.hypothesis = widgets.Text(examples[0].hypothesis, description='hypothesis', **wide)
+        self.exchange = widgets.Button(description='exchange', tooltip='exchange premise and hypothesis')
+        number = {'min': 0, 'max': 0, 'layout': {'width': '9em'}, 'style': {'description_width': '3em'}}
+        self.layer = widgets.BoundedIntText(description='layer', **number)
+        self.head = widgets.BoundedIntText(description='head', **number)
+        self._notes, self.asked = widgets.HTML(), widgets.Textarea(description='asked (TSV)', rows=4, **wide)
+        self.columns = [_Column(widgets, model, max_len, len(models) > 1) for model in models]
+        beside = {'flex_flow': 'row wrap'}
+        menus = widgets.HBox([self.exchange, self.layer, self.head])
+        shown = widgets.HBox([one.box for one in self.columns], layout=beside)
         typed = self.examples, self.premise, self.hypothesis
-        menus = widgets.HBox([self.layer, self.head])
-        self.box = widgets.VBox([*typed, self.told, self.answer, self.reasons, menus, self.looks])
+        self.box = widgets.VBox([*typed, menus, self._notes, shown, self.asked])
         self.examples.observe(self._choose, 'value')
+        self.exchange.on_click(lambda _: self._fill(self.hypothesis.value, self.premise.value))
         for box in (self.premise, self.hypothesis):
-            box.observe(self._ask, 'value')
+            box.observe(self._type, 'value')
         for menu in (self.layer, self.head):
-            menu.observe(self._look, 'value')
+            menu.observe(lambda _: self._look(), 'value')
         self._ask()
+
+    @property
+    def tsv(self):
+        """What was asked, a line for each pair and network, as text between tabs."""
+        lines = [['model', 'premise', 'hypothesis', 'label', *LABELS], *self.history]
+        return ''.join('\t'.join(' '.join(str(cell).split()) for cell in line) + '\n' for line in lines)
 
     def _repr_mimebundle_(self, **options):
         # Where no kernel runs, as on a printed page, the last answer is shown.
-        still = element('p', f'{self.premise.value} → {self.hypothesis.value}')
-        still += self.told.value + self.answer.value + self.reasons.value
+        still = element('p', f'{self.premise.value} → {self.hypothesis.value}') + self._notes.value
+        still += ''.join(one.answer.value + one.reasons.value for one in self.columns)
         return {**self.box._repr_mimebundle_(**options), 'text/plain': repr(self), 'text/html': still}
 
     def __repr__(self):
@@ -91,60 +133,126 @@ class Playground:
         return 'Playground({!r}, {!r})'.format(*typed)
 
     def _choose(self, change):
+        if change['new'] in self._examples:
+            self._fill(*self._examples[change['new']])
+            self.examples.value = ''  # so that all of them can be chosen again
+
+    def _fill(self, premise, hypothesis, why=None):
         # Both boxes change, but only the new pair is answered: no premise with the old hypothesis.
-        self.premise.unobserve(self._ask, 'value')
-        self.premise.value, hypothesis = change['new']
-        self.premise.observe(self._ask, 'value')
-        if self.hypothesis.value == hypothesis:
-            self._ask()
-        self.hypothesis.value = hypothesis
+        self._typed, self._why = 0.0, why
+        boxes = self.premise, self.hypothesis
+        for box, sentence in zip(boxes, (premise, hypothesis)):
+            box.unobserve(self._type, 'value')
+            box.value = sentence
+            box.observe(self._type, 'value')
+        self._ask()
 
-    def _ask(self, _change=None):
-        try:
-            self._answer(self.premise.value, self.hypothesis.value)
-        except DataError:  # a box without a word: the reader is still typing
-            self._attention = None
-            self._tell(['Type a sentence into each box to get an answer.'])
-            self.answer.value = self.reasons.value = self.looks.value = ''
+    def _type(self, _change):
+        self._why = None
+        self._ask()
+        self._typed = time.monotonic()
 
-    def _answer(self, premise, hypothesis):
-        pair = self._net, self._vocab, premise, hypothesis
-        answer = predict_snli(*pair, max_len=self._max_len)
-        reasons = saliency(*pair, max_len=self._max_len)
-        self._attention = attention(*pair, max_len=self._max_len)
-        self._tell(self._unread(premise, hypothesis, reasons.words))
-        self.answer.value = show_probabilities(answer.probabilities, LABELS, title=answer.label).html
-        title = f'What speaks for {reasons.label}?'
-        self.reasons.value = show_saliency(reasons.words, reasons.values, title=title).html
-        for menu, count in zip((self.layer, self.head), self._attention.weights.shape):
-            if len(menu.options) != count:
-                menu.options = list(range(count))
+    def _ask(self):
+        pair = self.premise.value, self.hypothesis.value
+        # While somebody types, the last line is the one that grows.
+        if self._typed > time.monotonic() - _PAUSE:
+            del self.history[len(self.history) - self._last :]
+        before = len(self.history)
+        self.notes = [f'It fails here: {self._why}'] if self._why else []
+        for column in self.columns:
+            try:
+                notes, line = column.ask(*pair)
+            except DataError:  # a box without a word: the reader is still typing
+                notes, line = ['Type a sentence into each box to get an answer.'], None
+                column.clear()
+            self.notes += [note for note in notes if note not in self.notes]
+            if line:
+                self.history.append(line)
+        self._notes.value = ''.join(element('p', note, role='status') for note in self.notes)
+        shapes = [one.attention.weights.shape for one in self.columns if one.attention]
+        for menu, counts in zip((self.layer, self.head), zip(*shapes)):
+            menu.max = max(counts) - 1
+        self._last, self.asked.value = len(self.history) - before, self.tsv
         self._look()
 
-    def _unread(self, premise, hypothesis, read):
-        """Notes on unknown words, and words beyond the maximum length."""
-        typed, notes = [*sentence_words(premise), *sentence_words(hypothesis)], []
+    def _look(self):
+        for column in self.columns:
+            column.look(self.layer.value, self.head.value)
+
+
+class _Column:
+    """One network's answer, its reasons and its attention."""
+
+    def __init__(self, widgets, model, max_len, named):
+        if isinstance(model, (tuple, list)):
+            (net, vocab), name = model, full_name(model[0]).split('.')[-1]
+        else:
+            loaded = load_checkpoint(model, kind='nli')
+            net, vocab, max_len, name = loaded.net, loaded.vocab, loaded.max_len, str(model)
+        if not hasattr(vocab, 'token_to_idx'):
+            raise SettingsError('the vocabulary is missing', found=vocab, remedy='playground(net, vocab)')
+        self._pair, self._known, self._of = (net, vocab), vocab.token_to_idx, f'{name}: ' * named
+        # The network has no more positions.
+        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])
+        self.name, self.attention = name, None
+        self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(3))
+        self.box = widgets.VBox([self.answer, self.reasons, self.looks])
+
+    def clear(self):
+        self.attention = None
+        self.answer.value = self.reasons.value = self.looks.value = ''
+
+    def ask(self, premise, hypothesis):
+        """Show the answer to a pair; returns the notes and a line of the history."""
+        typed = [*sentence_words(premise), *sentence_words(hypothesis)]
+        said = [word for word in typed if any(map(str.isalnum, word)) and word not in _BRACKETS]
+        if not said:
+            raise DataError('only signs, no words')
+        asked, room = (*self._pair, premise, hypothesis), {'max_len': self._max_len}
+        answer, self.attention = predict_snli(*asked, **room), attention(*asked, **room)
+        title = f'{self._of}{answer.label}'
+        self.answer.value = show_probabilities(answer.probabilities, LABELS, title=title).html
+        left_out = len(typed) - (len(self.attention.words) - 3)  # <cls> and two <sep> were added
         # subtle: never `word in vocab`, which does not end with d2l's class.
-        known = self._vocab.token_to_idx
-        unknown = list(dict.fromkeys(word for word in typed if word not in known))
-        if unknown:
-            more = f' and {len(unknown) - 8} more' if len(unknown) > 8 else ''
-            notes.append(f'Words not in the vocabulary, read as <unk>: {", ".join(unknown[:8])}{more}')
-        left_out = len(typed) - (len(read) - 3)  # <cls> and two <sep> were added
+        if any(word in self._known for word in said):
+            found = occlusion(*asked, **room)
+            title = f'What {found.label} loses when a word is deleted (occlusion)'
+            self.reasons.value = show_saliency(_plain(found.words), found.values, title=title).html
+            notes = self._unknown(typed)
+        else:  # colours would be about nothing
+            self.attention, self.reasons.value = None, ''
+            notes = [f'{self._of}I know none of these words: the answer is a guess.']
         if left_out > 0:
-            notes.append(f'The pair is too long: its last {left_out} words were left out.')
-        return notes
+            notes.append(f'{self._of}The pair is too long: its last {left_out} words were left out.')
+        shares = (f'{share:.4f}' for share in answer.probabilities)
+        return notes, [self.name, premise, hypothesis, answer.label, *shares]
 
-    def _tell(self, notes):
-        self.notes = notes
-        self.told.value = ''.join(element('p', note, role='status') for note in notes)
+    def _unknown(self, typed):
+        unknown = list(dict.fromkeys(_plain(word for word in typed if word not in self._known)))
+        listed = ', '.join(unknown[:8]) + (f' and {len(unknown) - 8} more' if len(unknown) > 8 else '')
+        return [f'{self._of}Words not in the vocabulary, read as <unk>: {listed}'] if unknown else []
 
-    def _look(self, _change=None):
-        if self._attention is None:
+    def look(self, layer, head):
+        """Show one head's attention large, all of them small."""
+        if self.attention is None:
+            self.looks.value = ''
             return
-        (tokens, weights), layer, head = self._attention, self.layer.value, self.head.value
+        (tokens, weights), count = self.attention, len(self.attention.words)
+        layer, head = (min(value, size - 1) for value, size in zip((layer, head), weights.shape))
         title = f'Attention, layer {layer}, head {head}'
-        if len(tokens) > _SHOWN:
-            title += f' (the first {_SHOWN} of {len(tokens)} tokens)'
-        weights = weights[layer, head, :_SHOWN, :_SHOWN]
-        self.looks.value = show_attention(weights, tokens[:_SHOWN], title=title).html
+        if count > _SHOWN:  # the beginnings of both sentences
+            first = tokens.index('<sep>') + 1
+            kept = [
+                i
+                for i in range(count)
+                if i < _SHOWN // 2 or first <= i < first + _SHOWN // 2 or i == first - 1
+            ]
+            title += f' ({len(kept)} of {count} tokens)'
+            tokens, weights = [tokens[i] for i in kept], weights[:, :, kept][..., kept]
+        page = show_attention_lines(weights, _plain(tokens), layer=layer, head=head, title=title)
+        self.looks.value = page.html
+
+
+def _plain(words):
+    """Words as they were typed, but never endless: brackets have other names in SNLI."""
+    return [shortened(_BRACKETS.get(word, word)) for word in words]

@@ -101,6 +101,12 @@ def element(tag, *content, **attributes):
     return _Html(f'<{tag}{opening}>{inner}</{tag}>')
 
 
+def download(text, name, kind):
+    """A link that saves `text` as a file; it works on a page without a kernel, too."""
+    content = base64.b64encode(text.encode()).decode('ascii')
+    return element('a', f'Save as {name}', download=name, href=f'data:{kind};base64,{content}')
+
+
 class Page:
     """HTML elements under a title, with a one-sentence description, `alt`, which is also the plain text."""
 
@@ -117,6 +123,15 @@ class Page:
 
     def __repr__(self):
         return self.alt
+
+
+def shortened(word, most=24):
+    """A word as it can be shown: never longer than this.
+
+    >>> shortened('a' * 3000, 5)
+    'aaaa…'
+    """
+    return word if len(word) <= most else word[: most - 1] + '…'
 
 
 def new_picture(width, height, title=None):

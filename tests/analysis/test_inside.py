@@ -1,5 +1,9 @@
 """Attention that is used, words that are really deleted, slopes that are slopes, vectors that are read."""
 
+import json
+import runpy
+from pathlib import Path
+
 import numpy as onp
 import pytest
 from small_models import random_weights
@@ -23,6 +27,7 @@ from bertnli import (
 )
 from bertnli.runtime import autograd, d2l, np
 
+ROOT = Path(__file__).resolve().parents[2]
 VOCAB = Vocab('a the man dog run sleeps in park . two'.split(), reserved_tokens=RESERVED)
 NET = random_weights(BERTClassifier(BERTModel(len(VOCAB), 12, 10, 3, 2, 0.4, max_len=40)))
 PREMISE, HYPOTHESIS = 'A man sleeps in the park.', 'A dog, a dog.'
@@ -221,3 +226,18 @@ def test_the_nearest_words_are_those_of_the_largest_cosine():
 def test_a_word_without_a_vector_of_its_own_is_refused(word):
     with pytest.raises(DataError, match='no vector'):
         nearest_words(NET, VOCAB, word)
+
+
+# --- the committed measurement --------------------------------------------------------------------
+
+
+def test_the_decisive_word_has_the_right_sign_here_and_in_the_committed_measurement():
+    script = runpy.run_path(str(ROOT / 'data' / 'measure_occlusion.py'))
+    committed = json.loads((ROOT / 'data' / 'results' / 'occlusion.json').read_text(encoding='utf-8'))['rows']
+    here = script['measure']({'sample': None}, count=3)
+    assert here[0]['sign'] == 1
+    assert here[0]['correlation'] > 0.999
+    assert [row['name'] for row in committed[:3]] == [row['name'] for row in here]
+    assert [row['pairs'] for row in committed] == [200] * 6
+    for deleted, _, gradient in (committed[:3], committed[3:]):
+        assert deleted['sign'] >= 0.95 > 0.7 > gradient['sign']

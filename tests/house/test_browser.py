@@ -221,37 +221,77 @@ def test_a_notebook_runs_with_shift_enter_and_its_curves_grow_without_flicker(la
             assert all(frames[first:]), 'the picture was away in between'
 
 
-def test_the_playground_answers_what_is_typed(lab, page, tmp_path):
+def test_the_playground_is_played_with_the_keyboard_alone(lab, page, tmp_path):
     reader = Reader(page, lab('0-start-here.ipynb'))
     cells = reader.cells()
     place = next(number for number, (_, source) in enumerate(cells) if 'playground(' in source)
     for number, (kind, _) in enumerate(cells[: place + 1]):
         reader.shift_enter(number, kind)
     play = reader.output(place)
-    for box, sentence in enumerate(['A woman plays the guitar.', 'Nobody plays a zzyzx.']):
-        play.locator('input[type=text]').nth(box).click()
-        page.keyboard.press('Control+A')
-        page.keyboard.type(sentence)
-    play.get_by_role('status').get_by_text('does not know: zzyzx').wait_for(timeout=ANSWER * 1000)
-    play.get_by_text('guitar').first.wait_for(timeout=ANSWER * 1000)
+    told = play.get_by_role('status')
     bars = play.get_by_role('group').first
+
+    def press(*keys):
+        for key in keys:
+            page.keyboard.press(key)
+
+    def nothing_happened_to_the_notebook():
+        active = page.evaluate(f'{NOTEBOOK}.content.activeCellIndex')
+        assert (len(reader.cells()), active) == (len(cells), place)
+
+    # What is typed is answered, and an unknown word is named.
+    play.get_by_label('premise', exact=True).focus()
+    press('Control+A')
+    page.keyboard.type('A woman plays the guitar.')
+    press('Tab', 'Control+A')
+    page.keyboard.type('Nobody plays a zzyzx.')
+    told.get_by_text('read as <unk>: zzyzx').wait_for(timeout=ANSWER * 1000)
     before = bars.get_attribute('aria-label')
     assert before.startswith('Probabilities: ')
     bars.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / 'unknown-word.png')
-    page.keyboard.press('Control+A')
+    press('Control+A')
     start = time.monotonic()
     page.keyboard.type('A woman plays an instrument.')
     play.get_by_text('instrument').first.wait_for(timeout=ANSWER * 1000)
-    assert play.get_by_role('status').count() == 0
+    told.first.wait_for(state='detached', timeout=ANSWER * 1000)
     assert bars.get_attribute('aria-label') != before
     print(f'28 keys answered in {time.monotonic() - start:.1f} s')
-    page.screenshot(path=tmp_path / 'playground.png')
-    play.get_by_label('head', exact=True).select_option('1')
-    chosen = play.get_by_text('Attention, layer 0, head 1')
+    # The button: premise and hypothesis change places, and no key reaches the notebook.
+    press('Tab')
+    assert page.evaluate('document.activeElement.textContent') == 'exchange'
+    press('Space')
+    premise = play.get_by_label('premise', exact=True)
+    page.wait_for_function('box => box.value.includes("instrument")', arg=premise.element_handle())
+    nothing_happened_to_the_notebook()
+    # The numbers: arrows count, and letters stay letters.
+    for name in ('layer', 'head'):
+        press('Tab', 'ArrowUp', 'x')
+        play.get_by_text(f'{name} 1').first.wait_for(timeout=ANSWER * 1000)
+        nothing_happened_to_the_notebook()
+    chosen = play.get_by_text('Attention, layer 1, head 1')
     chosen.wait_for(timeout=ANSWER * 1000)
+    # A word of the attention: its lines alone are seen.
+    lines = 'document.querySelectorAll(".attention-lines line")'
+    visible = f'[...{lines}].filter(line => getComputedStyle(line).display !== "none").length'
+    every = page.evaluate(visible)
+    press('Tab', 'Tab', 'Tab')
+    assert page.evaluate('document.activeElement.tagName') == 'g'
+    assert 0 < page.evaluate(visible) < every
     chosen.scroll_into_view_if_needed()
-    page.screenshot(path=tmp_path / 'another-head.png')
+    page.screenshot(path=tmp_path / 'one-word.png')
+    # An example that fails says why; the list can be used again and again.
+    examples = play.get_by_label('examples', exact=True)
+    for _ in range(2):
+        examples.focus()
+        press('x', 'Backspace')
+        page.keyboard.type("A boy doesn't run. → A boy runs. (it fails)")
+        told.get_by_text('It fails here').wait_for(timeout=ANSWER * 1000)
+        page.wait_for_function('box => box.value === ""', arg=examples.element_handle())
+        nothing_happened_to_the_notebook()
+    page.screenshot(path=tmp_path / 'playground.png')
+    asked = play.locator('textarea').input_value()
+    assert 'A woman plays the guitar.\tA woman plays an instrument.\tentailment' in asked
 
 
 def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(page, tmp_path):

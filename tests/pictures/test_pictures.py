@@ -27,7 +27,7 @@ from bertnli.pictures.answers import (
     show_probabilities,
 )
 from bertnli.pictures.curves import LiveCurves, plot_history
-from bertnli.pictures.inside import plot_attention, plot_points, show_attention, show_saliency
+from bertnli.pictures.inside import plot_attention, plot_points, show_attention_lines, show_saliency
 from bertnli.pictures.speed import plot_ratios, plot_sizes, plot_speedups
 from bertnli.pictures.style import save
 
@@ -68,7 +68,7 @@ PICTURES = {
 
 PAGES = {
     'probabilities': lambda: show_probabilities([0.9, 0.04, 0.06], LABELS, title='A <b>'),
-    'attention': lambda: show_attention(ATTENTION[0], WORDS, title='A <b>'),
+    'attention': lambda: show_attention_lines(ATTENTION[None], WORDS, title='A <b>'),
     'saliency': lambda: show_saliency(WORDS, numpy.linspace(-1, 1, len(WORDS)), title='A <b>'),
 }
 
@@ -383,16 +383,25 @@ def test_nothing_salient_is_said_and_drawn():
     assert show_saliency(['a', 'b'], [0, 0]).alt == 'Saliency of 2 words: all are 0.'
 
 
-def test_an_attention_page_numbers_what_counts_and_titles_the_rest():
-    page = show_attention([[0.95, 0.05], [0.5, 0.5]], ['<cls>', 'dog'])
-    titles = [attributes['title'] for _, attributes in elements(page.html) if 'title' in attributes]
-    assert titles == [
-        '<cls> to <cls>: 0.950',
-        '<cls> to dog: 0.050',
-        'dog to <cls>: 0.500',
-        'dog to dog: 0.500',
+def test_attention_lines_join_the_sentences_and_belong_to_both_their_words():
+    weights, words = numpy.zeros((1, 1, 4, 4)), ['dog', '<sep>', 'cat', '<sep>']
+    weights[0, 0, 0, 2], weights[0, 0, 3, 0], weights[0, 0, 0, 1] = 0.6, 0.3, 0.1  # the last stays at home
+    page = show_attention_lines(weights, words)
+    drawn = [attributes for tag, attributes in elements(page.html) if tag == 'line']
+    seen = [(one['y1'], one['y2'], 'stroke-dasharray' in one, one.get('display')) for one in drawn]
+    dog, cat, end = '38', '38', '61'
+    assert seen[:4] == [  # of dog: both; of cat and of the second <sep>: one each, until they are singled out
+        (dog, cat, False, None),
+        (end, dog, True, None),
+        (dog, cat, False, 'none'),
+        (end, dog, True, 'none'),
     ]
-    assert words_of(page)[3:] == ['<cls>', '.9', 'dog', '.5', '.5'] or '.5' in words_of(page)
+    assert len(drawn) == 6  # and small ones
+    groups = [attributes for tag, attributes in elements(page.html) if tag == 'g']
+    assert groups[0]['aria-label'] == 'dog looks at cat 0.60'
+    assert {one['tabindex'] for one in groups} == {'0'}
+    assert page.alt.endswith('dog to cat 0.60, <sep> to dog 0.30.')
+    assert '22 %' in words_of(page)  # 0.9 of 4 tokens
 
 
 def test_ratios_start_at_one_and_the_slower_is_hatched():
@@ -442,7 +451,9 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_points([[0, 0, 0]], [1], LABELS),
         lambda: plot_points([[0, math.nan]], [1], LABELS),
         lambda: show_probabilities([0.5], LABELS),
-        lambda: show_attention(ATTENTION[0], WORDS[1:]),
+        lambda: show_attention_lines(ATTENTION, WORDS),
+        lambda: show_attention_lines(ATTENTION[None], WORDS, head=3),
+        lambda: show_attention_lines(ATTENTION[None, ..., :3, :3], WORDS[:3]),
         lambda: show_saliency(['a'], [1, 2]),
         lambda: show_saliency(['a'], [math.inf]),
         lambda: plot_ratios([]),

@@ -16,11 +16,12 @@ from bertnli import (
     SettingsError,
     Vocab,
     attention,
+    load_checkpoint,
+    occlusion,
     playground,
     predict_snli,
-    saliency,
     save_checkpoint,
-    show_attention,
+    show_attention_lines,
 )
 from bertnli.pictures import playground as widgets
 
@@ -36,35 +37,102 @@ def play():
     return playground(NET, VOCAB, examples=PAIRS)
 
 
+def seen(play):
+    """All that the only column shows."""
+    (column,) = play.columns
+    return column.answer.value + column.reasons.value + column.looks.value
+
+
 def test_it_opens_with_an_answered_example(play):
     probabilities = predict_snli(NET, VOCAB, *PAIRS[0]).probabilities
-    assert all(f'{label} {100 * p:.1f} %' in play.answer.value for label, p in zip(LABELS, probabilities))
-    found = saliency(NET, VOCAB, *PAIRS[0])
-    assert all(f'{value:+.2f}' in play.reasons.value for value in found.values)
+    (column,) = play.columns
+    assert all(f'{label} {100 * p:.1f} %' in column.answer.value for label, p in zip(LABELS, probabilities))
+    found = occlusion(NET, VOCAB, *PAIRS[0])
+    assert all(f'{value:+.4f}' in column.reasons.value for value in found.values)
+    assert 'occlusion' in column.reasons.value
     assert play.notes == []
 
 
 def test_typing_answers_anew(play):
     play.hypothesis.value = 'A woman runs in the park.'
     share = max(predict_snli(NET, VOCAB, PAIRS[0][0], 'A woman runs in the park.').probabilities)
-    assert f'{100 * share:.1f} %' in play.answer.value
+    assert f'{100 * share:.1f} %' in seen(play)
 
 
-def test_the_menu_fills_both_boxes_and_asks_once(play, monkeypatch):
-    asked = []
-    monkeypatch.setattr(play, '_answer', lambda *pair: asked.append(pair))
-    play.examples.value = PAIRS[1]
-    assert (play.premise.value, play.hypothesis.value) == PAIRS[1]
-    assert asked == [PAIRS[1]]
+def test_an_example_fills_both_boxes_asks_once_and_can_be_chosen_again(play, monkeypatch):
+    asked, column = [], play.columns[0]
+    monkeypatch.setattr(column, 'ask', lambda *pair: asked.append(pair) or ([], None))
+    for _ in range(2):
+        play.examples.value = play.examples.options[1]
+        assert (play.premise.value, play.hypothesis.value) == PAIRS[1]
+        assert play.examples.value == ''
+    assert asked == [PAIRS[1]] * 2
     play.premise.value = 'A man.'
-    assert asked[1:] == [('A man.', PAIRS[1][1])]
+    assert asked[2:] == [('A man.', PAIRS[1][1])]
+    play.exchange.click()
+    assert asked[3:] == [(PAIRS[1][1], 'A man.')]
+
+
+def test_the_shipped_model_fails_where_the_examples_say_so_and_nowhere_else():
+    model, play = load_checkpoint('bert-nli-small'), playground()
+    for example, option in zip(widgets.EXAMPLES, play.examples.options):
+        found = predict_snli(model.net, model.vocab, example.premise, example.hypothesis)
+        assert (found.label != example.label) == bool(example.fails), example
+        play.examples.value = option
+        assert play.notes == ([f'It fails here: {example.fails}'] if example.fails else [])
+        assert ('it fails' in option) == bool(example.fails)
+    assert sum(bool(example.fails) for example in widgets.EXAMPLES) == 2
+    play.hypothesis.value = 'A dog sleeps.'
+    assert play.notes == []
+
+
+def test_what_was_asked_is_kept_but_not_each_letter_of_it(play, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(widgets.time, 'monotonic', lambda: now[0])
+    for premise in ('A', 'A m', 'A man.', '', 'A dog.'):
+        play.premise.value = premise
+        now[0] += 1.5
+    now[0] += 5
+    play.premise.value = 'A woman\t.'
+    play.exchange.click()
+    assert [line[1] for line in play.history] == [PAIRS[0][0], 'A dog.', 'A woman\t.', PAIRS[0][1]]
+    head, *lines = (line.split('\t') for line in play.asked.value.splitlines())
+    assert head == ['model', 'premise', 'hypothesis', 'label', *LABELS]
+    assert lines[0][:4] == ['BERTClassifier', *PAIRS[0], predict_snli(NET, VOCAB, *PAIRS[0]).label]
+    assert {len(line) for line in lines} == {len(head)}
+
+
+def test_two_networks_answer_side_by_side(tmp_path):
+    folder = save_checkpoint(tmp_path / 'nli', NET, VOCAB)
+    small = Vocab('a man .'.split(), reserved_tokens=RESERVED)
+    other = random_weights(BERTClassifier(BERTModel(len(small), 4, 10, 1, 1, 0.4, max_len=60)))
+    play = playground(folder, (other, small), examples=PAIRS)
+    assert (play.layer.max, play.head.max) == (1, 2)
+    play.layer.value, play.head.value = 1, 2  # the other has only one of each
+    for column, net, vocab in zip(play.columns, (NET, other), (VOCAB, small)):
+        answer = predict_snli(net, vocab, *PAIRS[0])
+        assert f'{answer.label}' in column.answer.value
+        assert f'{100 * max(answer.probabilities):.1f} %' in column.answer.value
+    assert [line[0] for line in play.history] == [str(folder), 'BERTClassifier']
+    assert play.notes == ['BERTClassifier: Words not in the vocabulary, read as <unk>: sleeps, woman']
+
+
+def test_every_menu_is_a_box_for_text_so_that_it_keeps_its_keys(play):
+    def parts(box):
+        return (
+            [box] if not hasattr(box, 'children') else [one for part in box.children for one in parts(part)]
+        )
+
+    kinds = {type(part).__name__ for part in parts(play.box)}
+    assert kinds == {'Combobox', 'Text', 'BoundedIntText', 'Button', 'Textarea', 'HTML'}
 
 
 def test_the_pickers_choose_layer_and_head(play):
-    assert (play.layer.options, play.head.options) == ((0, 1), (0, 1, 2))
+    assert (play.layer.max, play.head.max) == (1, 2)
     play.layer.value, play.head.value = 1, 2
     words, weights = attention(NET, VOCAB, *PAIRS[0])
-    assert play.looks.value == show_attention(weights[1, 2], words, title='Attention, layer 1, head 2').html
+    page = show_attention_lines(weights, words, layer=1, head=2, title='Attention, layer 1, head 2')
+    assert play.columns[0].looks.value == page.html
     play.premise.value = 'A dog.'
     assert (play.layer.value, play.head.value) == (1, 2)
 
@@ -72,18 +140,37 @@ def test_the_pickers_choose_layer_and_head(play):
 @pytest.mark.parametrize('empty', ['', '   '])
 def test_an_empty_box_is_a_friendly_word_and_the_next_word_an_answer(play, empty):
     play.premise.value = empty
-    assert 'Type a sentence' in play.told.value
-    assert play.answer.value == play.looks.value == ''
+    assert 'Type a sentence' in play.notes[0]
+    assert seen(play) == ''
     play.head.value = 1  # nothing to look at, and no error
     play.premise.value = 'A man.'
     assert play.notes == []
-    assert 'entailment' in play.answer.value
+    assert 'entailment' in seen(play)
 
 
 def test_unknown_words_are_named_as_text(play):
     play.premise.value = 'A <b>zebra</b> sleeps.'
     assert 'zebra' in play.notes[0]
-    assert '<b>' not in play.told.value + play.reasons.value
+    assert '<b>' not in play.box.children[4].value + seen(play)
+
+
+def test_of_unknown_words_alone_nothing_is_coloured(play):
+    play.premise.value, play.hypothesis.value = 'Xqz zzyzx.', 'Blorf!'
+    assert play.notes == ['I know none of these words: the answer is a guess.']
+    (column,) = play.columns
+    assert column.reasons.value == column.looks.value == ''
+    assert 'entailment' in column.answer.value
+    play.premise.value, play.hypothesis.value = '(', ')'
+    assert 'Type a sentence' in play.notes[0]
+    play.premise.value, play.hypothesis.value = 'A (xqz) man.', 'A man.'
+    assert play.notes == ['Words not in the vocabulary, read as <unk>: (, xqz, )']
+    assert '-lrb-' not in seen(play)
+
+
+def test_a_word_of_3000_letters_stays_on_the_screen(play):
+    play.premise.value = 'A ' + 'x' * 3000
+    assert len(play.notes[0]) < 100
+    assert 'x' * 25 not in seen(play)
 
 
 def test_a_vocabulary_that_only_counts_and_finds_numbers_is_enough():
@@ -107,7 +194,7 @@ def test_as_plain_text_it_is_one_short_line(play):
 def test_a_very_long_sentence_is_shortened_and_said_so(play):
     play.premise.value = 'a dog runs ' * 3000
     assert play.notes == [f'The pair is too long: its last {9000 + 4 - 57} words were left out.']
-    assert 'the first 40 of 60 tokens' in play.looks.value
+    assert '26 of 60 tokens' in seen(play)
 
 
 def test_a_hundred_unknown_words_are_not_all_listed(play):
