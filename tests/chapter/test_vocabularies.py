@@ -52,7 +52,7 @@ def net(ours):
 def play(net, vocab):
     pytest.importorskip('ipywidgets')
     game = bertnli.playground(net, vocab, examples=[PAIR])
-    return game.notes, game.answer.value, game.reasons.value
+    return game.notes, game.columns[0].answer.value, game.columns[0].reasons.value
 
 
 def pretraining_data(net, vocab):
