@@ -12,6 +12,7 @@ from itertools import chain
 
 import numpy as onp
 
+from .corpora.treebank import MAX_UNKNOWN, check_known
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
@@ -62,9 +63,10 @@ class SNLIBERTDataset(PairDataset):
     """Labelled sentence pairs as BERT inputs; `dataset` is [premises, hypotheses, labels].
 
     `pairs[i]` is ((token_ids, segments, valid_len), label) as in the chapter: two (max_len,) int32 arrays and
-    two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, split at blanks, or lists of
-    words; they are lower-cased, and truncated by `strategy` (see `truncate_pair`); `vocab` is that of
-    pretraining. `num_workers` processes may encode (on two cores one is faster).
+    two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, raw ones or split already (see
+    `words`), or lists of words; they are lower-cased, and truncated by `strategy` (see `truncate_pair`);
+    `vocab` is that of pretraining. `num_workers` processes may encode (on two cores one is faster).
+    `unknown` is the share of words that `vocab` lacks: above 10 % a warning, above `max_unknown` an error.
     Raises `DataError`, `SettingsError`, and `RuntimeMismatch` if a process dies.
 
     >>> from bertnli.tokens import RESERVED, Vocab
@@ -79,12 +81,24 @@ class SNLIBERTDataset(PairDataset):
     word_dropout = 0.0  # the share of words that `batch` masks, for training only
 
     def __init__(
-        self, dataset, max_len, vocab=None, *, strategy='longest', num_workers=0, progress=False, verbose=True
+        self,
+        dataset,
+        max_len,
+        vocab=None,
+        *,
+        strategy='longest',
+        num_workers=0,
+        progress=False,
+        verbose=True,
+        max_unknown=MAX_UNKNOWN,
     ):
         premises, hypotheses, labels = _check_columns(dataset)
         super().__init__(max_len, vocab)
         # Words become numbers: all premises one after the other, then all hypotheses.
-        flat, lengths = encode([*premises, *hypotheses], vocab, num_workers, progress)
+        flat, lengths = encode([*premises, *hypotheses], vocab, num_workers, progress, typed=True)
+        unknown, where = int((flat == vocab['<unk>']).sum()), getattr(dataset, 'path', None)
+        check_known(unknown, len(flat), max_unknown, least=100, where=where)
+        self.unknown = unknown / len(flat)
         # A pair that does not fit beside <cls> and two <sep> loses the ends of its sentences.
         self.table = PairTable.from_columns(flat, lengths).shortened(max_len, strategy)
         self.label_ids = onp.array(labels, onp.int8)  # (n,)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from .corpora.treebank import words
+from .corpora.treebank import MAX_UNKNOWN, Unread, pairs_in, words
 from .devices import devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
@@ -39,11 +39,11 @@ class Guess(NamedTuple):
     probability: float
 
 
-def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
+def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MAX_UNKNOWN):
     """Does the hypothesis follow from the premise? Returns a `Prediction`.
 
-    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Raises
-    `DataError` if a sentence has no words.
+    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Warns and
+    raises as `predict_pairs` does.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -52,14 +52,17 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128):
     >>> len(predict_snli(net, vocab, 'A dog runs.', ['a', 'dog']).probabilities)
     3
     """
-    pair, parts = SentencePair(premise, hypothesis, None), []
+    pair, parts = SentencePair(premise, hypothesis), []
     # A network with a vector for each segment reads both sentences as one input.
     net.apply(parts.append)
     if any(hasattr(part, 'segment_embedding') for part in parts):
-        return next(predict_pairs(net, vocab, [pair], max_len=max_len))
+        (answer,) = predict_pairs(net, vocab, [pair], max_len=max_len, max_unknown=max_unknown)
+        return answer
     # Any other reads them apart, without special words, and words of a list as they are spelt.
-    pair_table([pair], vocab)  # are they sentences?
-    sentences = [words(one) if isinstance(one, str) else list(one) for one in pair[:2]]
+    unread = Unread(max_unknown)
+    pair_table([pair], vocab, unread)  # are they sentences?
+    unread.tell()
+    sentences = [sentence_words(one, vocab) if isinstance(one, str) else list(one) for one in pair[:2]]
     inputs = [np.array([vocab[one]], dtype='int32', ctx=devices_of(net)[0]) for one in sentences]  # (1, T)
     with autograd.predict_mode():
         return _prediction(npx.softmax(net(inputs))[0].tolist())
@@ -69,22 +72,28 @@ def _prediction(row):
     return Prediction(LABELS[row.index(max(row))], tuple(row))
 
 
-def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None):
-    """A `Prediction` for each `SentencePair` of a stream, in its order and in constant memory.
+def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None, max_unknown=MAX_UNKNOWN):
+    """A `Prediction` for each pair of a stream, in its order and in constant memory.
 
-    Some batches are read ahead and grouped by length, and the devices take turns with them (None: all that
-    hold the network). Raises `DataError` with the pair's number, from 1, if a sentence has no words.
+    A pair is a `SentencePair`, a tuple, or a dictionary with `premise` and `hypothesis`; two columns, or a
+    pandas `DataFrame` with these names, are many. Some batches are read ahead and grouped by length, and the
+    devices take turns with them (None: all that hold the network). Raises `DataError` with the pair's number,
+    from 1, if a sentence has no words, and if more than `max_unknown` of all words are unknown. Warns at the
+    end of more than 10 % (see `check_known`), and of pairs that were cut to `max_len` tokens; with
+    `max_unknown` None neither.
     """
     devices, special = devices or devices_of(net), require_special(vocab)
-    pairs, seen = iter(pairs), 0
+    pairs, unread = pairs_in(pairs), Unread(max_unknown)
     # A window of the stream at a time, until it ends.
     while window := list(itertools.islice(pairs, _WINDOW * batch_size)):
         # From words to numbers, and long pairs shortened as in training.
-        table = pair_table(window, vocab, seen).shortened(max_len)
+        table = pair_table(window, vocab, unread)
+        short = table.shortened(max_len)
+        unread.count_cut(table.valid_lens > short.valid_lens)
         # From scores to probabilities, (n, 3).
-        rows = rows_of_table(lambda X: npx.softmax(net(X)), table, special, batch_size, devices)
+        rows = rows_of_table(lambda X: npx.softmax(net(X)), short, special, batch_size, devices)
         yield from map(_prediction, rows.tolist())
-        seen += len(window)
+    unread.tell(max_len)
 
 
 def rows_of_table(function, table, special, batch_size, devices):
@@ -107,32 +116,36 @@ def rows_of_table(function, table, special, batch_size, devices):
     return result
 
 
-def pair_table(pairs, vocab, seen=0):
-    """The numbers of all words of some `SentencePair`s, a `PairTable`; `seen` pairs came before them."""
-    sentences = [sentence_words(sentence) for pair in pairs for sentence in pair[:2]]
-    for number, tokens in enumerate(sentences):
-        if not tokens:
-            raise DataError(
-                'a sentence has no words',
-                where=f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}',
-                found=pairs[number // 2][number % 2],
-                allowed='at least one word',
-                remedy='write a sentence',
-            )
-    lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
+def pair_table(pairs, vocab, unread=None):
+    """The numbers of all words of some pairs of sentences, a `PairTable`; `unread` counts what is lost."""
+    sentences, seen = [], unread.pairs if unread else 0
+    for number, sentence in enumerate(sentence for pair in pairs for sentence in pair[:2]):
+        try:
+            tokens = sentence_words(sentence, vocab)
+            if not tokens:
+                problem, allowed, remedy = 'a sentence has no words', 'at least one word', 'write a sentence'
+                raise DataError(problem, found=sentence, allowed=allowed, remedy=remedy)
+        except DataError as error:
+            error.where = f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}'
+            raise
+        sentences.append(tokens)
     # All words one after the other; unknown ones share a number.
-    numbers, unk = vocab.token_to_idx, vocab.unk
+    numbers, unk = vocab.token_to_idx, vocab['<unk>']
     flat = onp.array([numbers.get(word, unk) for tokens in sentences for word in tokens], 'int32')
+    if unread:
+        unread.count(sentences, flat == unk)
+    lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
     starts = onp.cumsum(lengths) - lengths
     return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))
 
 
-def sentence_words(sentence):
-    """A raw sentence split as SNLI's files are; a list of words only lower-cased."""
+def sentence_words(sentence, vocab=None):
+    """A raw sentence split as SNLI's files are, by `words`; a list of words only lower-cased."""
     if isinstance(sentence, str):
-        return words(sentence)
+        return words(sentence, vocab and vocab.token_to_idx)
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
-        raise DataError('not a sentence', found=sentence, allowed='a string, or a list of words')
+        allowed, remedy = 'a string, or a list of words', 'leave out pairs with an empty cell (None, NaN)'
+        raise DataError('not a sentence', found=sentence, allowed=allowed, remedy=remedy)
     return [word.lower() for word in sentence]
 
 
@@ -154,9 +167,9 @@ def fill_mask(bert, vocab, sentence, top=5):
         raise SettingsError('this network cannot fill gaps', found=full_name(bert), remedy=remedy)
     # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
     parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
-    tokens = sentence_words(parts[0])
+    tokens = sentence_words(parts[0], vocab)
     for part in parts[1:]:
-        tokens += ['<mask>', *sentence_words(part)]
+        tokens += ['<mask>', *sentence_words(part, vocab)]
     tokens, segments = get_tokens_and_segments(tokens)
     gaps = [i for i, word in enumerate(tokens) if word == '<mask>']
     if not gaps:

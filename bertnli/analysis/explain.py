@@ -68,7 +68,7 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
     """
     check_max_len(max_len)
     require_special(vocab)
-    pair = [words(s) if isinstance(s, str) else list(s) for s in (premise, hypothesis)]
+    pair = [words(s, vocab.token_to_idx) if isinstance(s, str) else list(s) for s in (premise, hypothesis)]
     # The same steps as in encode_pair, then a line for each token.
     kept = truncate_pair(*pair, max_len - NUM_SPECIAL, strategy)
     tokens, segments = get_tokens_and_segments(*kept)

@@ -231,7 +231,7 @@ def _one_pair(net, vocab, premise, hypothesis, max_len):
     """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
     special = require_special(vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
-    kept = truncate_pair(sentence_words(premise), sentence_words(hypothesis), max_len - 3)
+    kept = truncate_pair(sentence_words(premise, vocab), sentence_words(hypothesis, vocab), max_len - 3)
     arrays = join_pairs(table, onp.array([0]), special)
     inputs = [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]
     return get_tokens_and_segments(*kept)[0], inputs

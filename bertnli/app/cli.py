@@ -101,6 +101,12 @@ _SHARED = {
     'json': {'metavar': 'FILE', 'help': 'Save the numbers.'},
     'picture': {'metavar': 'FILE', 'help': 'Save a figure (PNG).'},
     'rounds': {'default': 3, 'help': 'Repetitions of each measurement.'},
+    'max-unknown': {
+        'metavar': 'SHARE',
+        'type': click.FloatRange(0, 1),
+        'default': 0.6,
+        'help': 'Refuse text of which the vocabulary lacks a larger share of the words.',
+    },
     'workers': {'default': 2, 'help': 'Processes that train.'},
     'servers': {'default': 1, 'help': 'Processes that sum the gradients.'},
 }
@@ -166,7 +172,7 @@ def pretrain(out, **options):
 
 @main.command()
 @click.option('--bert', metavar='DIR|NAME', default='bert-wikitext2', help='A pretrained model, or none.')
-@_options('data out seed devices limit preset epochs batch-size accumulate resume half quiet')
+@_options('data out seed devices limit preset epochs batch-size accumulate resume half max-unknown quiet')
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 
@@ -176,14 +182,17 @@ def finetune(bert, out, **options):
     job, out = _job('chapter', options), out or 'runs/finetune'
     bert, vocab = library.app.jobs.pretrained(bert, job.devices)
     _, metrics = library.app.jobs.finetune(out, bert, vocab, job)
-    click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}; the model is in {out}')
+    unknown = (
+        f'; {metrics["unknown_words"]:.2%} of its words are unknown' if 'unknown_words' in metrics else ''
+    )
+    click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}{unknown}; the model is in {out}')
 
 
 @main.command()
 @_options('model')
 @click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev')
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
-@_options('data devices limit out quiet')
+@_options('data devices limit out max-unknown quiet')
 def evaluate(model, split, as_json, devices, quiet, **options):
     """Evaluate a model. Accuracy, per class, confusion, calibration; or the guesses of a pretrained one.
 
@@ -194,14 +203,16 @@ def evaluate(model, split, as_json, devices, quiet, **options):
     report, metrics = library.app.jobs.evaluate_folder(model, split, **options)
     if isinstance(report, dict):  # of a pretrained model
         report = '\n'.join(f'{name:13} {value:.6g}' for name, value in report.items())
+    elif 'unknown_words' in metrics:
+        report = f'{report}\n\nunknown words {metrics["unknown_words"]:.2%}'
     click.echo(json.dumps(metrics) if as_json else str(report))
 
 
 @main.command()
 @click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
 @click.option('--file', metavar='FILE', help='Tab-separated pairs, one per line; - is standard input.')
-@_options('model devices quiet')
-def predict(sentences, file, model, devices, quiet):
+@_options('model devices max-unknown quiet')
+def predict(sentences, file, model, devices, max_unknown, quiet):
     """Predict whether the hypothesis follows. Reads two sentences, or a file of pairs.
 
     \b
@@ -222,9 +233,10 @@ def predict(sentences, file, model, devices, quiet):
     loaded = library.load_checkpoint(model, library.parse_devices(devices), kind='nli')
     # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
     asked, printed = itertools.tee(pairs)
-    predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, max_len=loaded.max_len)
+    options = {'max_len': loaded.max_len, 'max_unknown': max_unknown}
+    predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, **options)
     if not file:
-        click.echo(next(predictions))
+        click.echo(*predictions)
         return
     for prediction, pair in tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet):
         numbers = [f'{p:.6f}' for p in prediction.probabilities]

@@ -18,6 +18,7 @@ from ..analysis.report import evaluate, evaluate_pretraining
 from ..batches import Batches, load_data_snli
 from ..cluster.worker import join_cluster
 from ..corpora.files import data_dir, download_extract
+from ..corpora.treebank import MAX_UNKNOWN, words
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..devices import cpu_devices, try_all_gpus
 from ..errors import DataError, SettingsError
@@ -33,10 +34,10 @@ from ..prediction import predict_pairs
 from ..pretraining import train_bert
 from ..runtime import gluon, init, mx, report
 from ..settings import PRESETS, Preset
-from ..storage.checkpoints import load_checkpoint, load_pretrained_model, save_checkpoint
+from ..storage.checkpoints import SHIPPED, load_checkpoint, load_pretrained_model, save_checkpoint
 from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes
 from ..text import LABELS, SentencePair, read_snli, read_wiki
-from ..tokens import RESERVED, Vocab, tokenize
+from ..tokens import RESERVED, Vocab
 
 _DOCTOR = 'run `bertnli doctor` to list the devices'
 
@@ -57,6 +58,7 @@ class Job:
     progress: bool = True
     resume: bool = False  # continue a run that was interrupted; do not repeat one that has finished
     half: bool = False  # save the weights in 16 bits
+    max_unknown: float = MAX_UNKNOWN  # the share of words that the vocabulary may lack
 
 
 def preset(name):
@@ -211,7 +213,7 @@ def _pretraining_text(data, settings, limit, progress):
         return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **options)
     wiki = read_wiki(folder)
     premises, hypotheses, _ = _training_pairs(data, limit)
-    paragraphs = [*wiki, *map(list, zip(premises, hypotheses))]
+    paragraphs = [*wiki, *([words(p), words(h)] for p, h in zip(premises, hypotheses))]
     dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
     if settings.wiki_times == 1:
         return dataset
@@ -239,7 +241,7 @@ def finetune(out, bert, vocab, job):
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     options = {'word_dropout': settings.word_dropout, 'seed': settings.seed, 'progress': job.progress}
-    options.update(data_dir=job.data, limit=job.limit)
+    options.update(data_dir=job.data, limit=job.limit, max_unknown=job.max_unknown)
     loaded = load_data_snli(settings.batch_size, settings.max_len, vocab, **options)
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
@@ -257,13 +259,14 @@ def finetune(out, bert, vocab, job):
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(loaded.train_iter.dataset))
+    metrics['unknown_words'] = loaded.dev_iter.dataset.unknown
     _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
 
 
 def _words_of_pairs(job):
     premises, hypotheses, _ = _training_pairs(job.data, job.limit)
-    tokens = tokenize([sentence.lower() for sentence in [*premises, *hypotheses]])
+    tokens = map(words, [*premises, *hypotheses])
     return Vocab(tokens, min_freq=job.preset.pretrain.min_freq, reserved_tokens=RESERVED)
 
 
@@ -271,7 +274,9 @@ def _training_pairs(data, limit):
     return read_snli(download_extract('SNLI', data_dir=data), split='train', limit=limit)
 
 
-def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=None, progress=True):
+def evaluate_folder(
+    folder, split, *, out=None, data=None, devices=None, limit=None, progress=True, max_unknown=MAX_UNKNOWN
+):
     """Evaluate a model folder on a split; returns `(report, metrics)`, also saved in `out`.
 
     The report is a `Report` on SNLI, with pictures of confusion and calibration; of a pretrained model it is
@@ -283,8 +288,9 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
         _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
-        judged = _judge(loaded.net, loaded.vocab, loaded.max_len, split, data, devices, limit, progress)
-        numbers = judged.as_dict()
+        pairs = _pairs(data, split, loaded.max_len, loaded.vocab, limit=limit, max_unknown=max_unknown)
+        judged = _judge(loaded.net, pairs, devices, progress)
+        numbers = {**judged.as_dict(), 'unknown_words': round(pairs.unknown, 6)}
     else:
         judged = numbers = judge_pretraining(loaded.net, loaded.vocab, split, data, progress=progress)
     metrics = {'split': split, **numbers, 'model': str(folder), 'seconds': time.perf_counter() - start}
@@ -299,9 +305,11 @@ def evaluate_folder(folder, split, *, out=None, data=None, devices=None, limit=N
     return judged, metrics
 
 
-def _judge(net, vocab, max_len, split, data, devices, limit=None, progress=True):
-    folder = download_extract('SNLI', data_dir=data)
-    dataset = SNLIBERTDataset.from_folder(folder, split, max_len, vocab, limit=limit)
+def _pairs(data, *where, **options):
+    return SNLIBERTDataset.from_folder(download_extract('SNLI', data_dir=data), *where, **options)
+
+
+def _judge(net, dataset, devices, progress):
     batches = Batches(dataset, min(256, len(dataset)), shuffle=False)
     return evaluate(net, batches, devices, progress=progress)
 
@@ -329,7 +337,8 @@ def demo(out, job, say=print):
     job = dataclasses.replace(job, on_log=history.append)
     bert, vocab, first = pretrain(out / 'bert', job)
     net, second = finetune(out / 'nli', bert, vocab, job)
-    judged = _judge(net, vocab, settings.max_len, 'test', data, job.devices, progress=job.progress)
+    pairs = _pairs(data, 'test', settings.max_len, vocab, max_unknown=job.max_unknown)
+    judged = _judge(net, pairs, job.devices, job.progress)
     train, test = read_snli(snli, split='train', limit=job.limit), read_snli(snli, split='test')
     baseline = hypothesis_only_baseline(train, test, seed=settings.seed)
     metrics = {'test_accuracy': judged.accuracy, 'test_pairs': judged.n, 'hypothesis_only_accuracy': baseline}
@@ -370,13 +379,16 @@ def describe(data=None, limit=None, out=None):
         sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
         counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
         found['wikitext-2'][split] = {**counts, 'words a sentence': _lengths(sentences)}
+    vocab = load_checkpoint(SHIPPED[1]).vocab
     for split in ('train', 'dev', 'test'):
         premises, hypotheses, labels = pairs = read_snli(snli, split=split, limit=limit, max_skipped=1.0)
+        dataset = SNLIBERTDataset(pairs, 128, vocab, verbose=False, max_unknown=1)
         found['SNLI'][split] = {
             'pairs': len(labels),
             'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
             'words a premise': _lengths(premises),
             'words a hypothesis': _lengths(hypotheses),
+            'unknown words': f'{dataset.unknown:.1%} to the vocabulary of {SHIPPED[1]}',
             'skipped': {reason: f'{n} (first lines {lines})' for reason, (n, lines) in pairs.skipped.items()},
         }
     if out:

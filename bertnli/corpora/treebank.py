@@ -1,8 +1,13 @@
-"""Split a raw sentence into the words of the Penn Treebank, as SNLI's files are split."""
+"""Raw sentences become the words of the Penn Treebank, as SNLI's files are split, however they were typed."""
 
+import html
 import re
+import unicodedata
+import warnings
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count
+
+from ..errors import DataError
 
 # Clitics and marks stand apart, brackets and quotes have names. All rules look at one run of non-blanks
 # only, so each run is split once and kept.
@@ -10,9 +15,7 @@ from itertools import chain
 _BRACKETS = {'(': '-lrb-', ')': '-rrb-', '[': '-lsb-', ']': '-rsb-', '{': '-lcb-', '}': '-rcb-'}
 # Marks that stand alone: a comma or colon only where no digit follows (3,000 and 5:30), an
 # ampersand only where a letter is missing beside it (pb&j); two full stops are two, three are one.
-_MARKS = re.compile(
-    r'(\.{3,}|\.(?=\.)|-{2,}|``|`|\'\'|[;@#$%*?!()\[\]{}"“”«»…–—]|[,:](?!\d)|(?<!\w)&|&(?!\w))'
-)
+_MARKS = re.compile(r'(\.{3,}|\.(?=\.)|-{2,}|``|`|\'\'|[;@#$%*?!()\[\]{}"…–—]|[,:](?!\d)|(?<!\w)&|&(?!\w))')
 _NAMED = re.compile(r'-[lr][rsc]b-')  # a bracket that already has its name
 _CLITICS = ("'s", "'m", "'d", "'ll", "'re", "'ve")
 _CLITIC = re.compile(r"(?<=.)(n't|'(?:s|m|d|ll|re|ve)?)$")
@@ -20,22 +23,178 @@ _ABBREVIATION = re.compile(
     r'(?:[a-z]\.)+|(?:mr|mrs|ms|dr|st|mt|rt|ft|jr|sr|vs|etc|prof|sgt|lt|capt|rev|inc|corp|ltd|ave)\.'
 )
 _LONGEST_WORD = 100  # characters
+MAX_UNKNOWN, _MANY_UNKNOWN = 0.6, 0.1  # shares of the words: more is an error; more is told
 _FUSED = {
     pair.replace('+', ''): pair.split('+')
     for pair in "can+not gon+na got+ta gim+me lem+me wan+na d+'ye 't+is 't+was".split()
 }
 
 
-def words(sentence):
-    """Split a raw sentence as SNLI's files are split, in lower case.
+# Where these stand attached, a sentence was not split before.
+_ATTACHED = re.compile(
+    r"[^\s\W][;@#$%*?!()\[\]{}\"…–—,:](?!\S)|(?<!\S)[$#@(\[{\"]\w|\w(?:n't|'(?:s|m|d|ll|re|ve))(?!\S)"
+)
+# How other corpora (WikiText) spell the marks that Treebank gives a name.
+_PLAIN = {**{name: mark for mark, name in _BRACKETS.items()}, '``': '"', "''": '"', '`': "'"}
 
-    Right for 99.9 % of the sentences in SNLI's dev and test files. NLTK's tokenizer, our tests' oracle, takes
-    a second to import and a tenth of a millisecond a sentence.
+_TO_PLAIN = {
+    **dict.fromkeys('\u00ad\u061c\u180e\ufeff', None),  # soft hyphen, direction marks, byte order mark
+    **dict.fromkeys(map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]), None),
+    **dict.fromkeys('\u00a0\u1680\u202f\u205f\u3000' + ''.join(map(chr, range(0x2000, 0x200B))), ' '),
+    **dict.fromkeys('‘’‛ʼ′＇´', "'"),
+    **dict.fromkeys('„“”‟«»＂', '"'),
+    **dict.fromkeys('\u2010\u2011\u2212', '-'),
+}
+_TO_PLAIN = str.maketrans(_TO_PLAIN)
+_ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
+
+
+def normalize(text):
+    """The same text in plain characters, whatever keyboard, editor or web page it came from.
+
+    In this order: HTML entities become characters, as does Unicode's composed form (NFC); characters without
+    width, soft hyphens and byte order marks go; all spaces become blanks; apostrophes, quotes and hyphens
+    become `'`, `"` and `-`, a back-tick between letters too; doubled quotes, as spreadsheets save them, one.
+
+    >>> normalize('He doesn&#39;t say “co\u2011op”,\u00a0Zoe\u0308.')
+    'He doesn\'t say "co-op", Zoë.'
+    """
+    if text.isascii() and not ('&' in text or '`' in text or '""' in text):
+        return text
+    text = _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+    text = unicodedata.normalize('NFC', text).translate(_TO_PLAIN)
+    text = re.sub(r'(?<=\w)`(?=\w)', "'", text)
+    if '""' in text:
+        # A whole cell stands in quotes if there are quotes in it.
+        cell = re.fullmatch(r'\s*"((?:[^"]|"")*)"\s*', text)
+        text = (cell[1] if cell else text).replace('""', '"')
+    return text
+
+
+def words(sentence, known=None):
+    """Split a raw sentence as SNLI's files are split, in lower case; what is split already stays as it is.
+
+    Right for 99.9 % of the sentences in SNLI's dev and test files. `known` are the words of a vocabulary (its
+    `token_to_idx`): brackets and quotes that it has by their plain form alone (`(` for `-lrb-`) come in that.
+    NLTK's tokenizer, our tests' oracle, takes a second to import and a tenth of a millisecond a sentence.
 
     >>> words("The man's dogs don't run.")
     ['the', 'man', "'s", 'dogs', 'do', "n't", 'run', '.']
     """
-    return list(chain.from_iterable(map(_split_run, sentence.lower().replace('’', "'").split())))
+    text = normalize(sentence).lower()
+    runs = text.split()
+    if runs[-1:] == ['.'] and not _ATTACHED.search(text):
+        return runs
+    if '"' in runs:  # one that stands alone opens, the next one closes
+        quotes = count()
+        runs = [('``', "''")[next(quotes) % 2] if run == '"' else run for run in runs]
+    out = list(chain.from_iterable(map(_split_run, runs)))
+    if known is not None and not ('-lrb-' in known and '``' in known):
+        out = [_PLAIN[w] if w not in known and _PLAIN.get(w) in known else w for w in out]
+    return out
+
+
+def is_word(run):
+    """Whether `words` leaves a run of lower-case non-blanks as it is."""
+    return (run.isalpha() and run.isascii() and run not in _FUSED) or words(run) == [run]
+
+
+def check_known(unknown, total, most=MAX_UNKNOWN, *, least=2, where=None, some=()):
+    """Tell of words that a vocabulary does not have: all of them are one word to a network.
+
+    Warns if they are more than a tenth of all words. Raises `DataError` if their share is more than `most`.
+    Fewer than `least` are no reason to worry: one in a short pair, some in a handful. `some` may be named.
+    """
+    share = unknown / total if unknown >= least else 0
+    found = f'{unknown:,} of {total:,} words ({share:.0%})'
+    if some:
+        found += f', for example {", ".join(list(dict.fromkeys(some))[:5])}'
+    if share > most:
+        raise DataError(
+            'the vocabulary does not know these words',
+            where=where,
+            found=found,
+            allowed=f'up to {most:.0%} unknown words',
+            remedy='use text in the language of the model, or insist with max_unknown=1 (--max-unknown 1)',
+        )
+    if share > _MANY_UNKNOWN:
+        place = f'{where}: ' if where else ''
+        warnings.warn(f'{place}not in the vocabulary: {found}; the network reads <unk>', stacklevel=3)
+
+
+class Unread:
+    """Counts what a network does not read of the pairs it is given: unknown words, and ends that were cut."""
+
+    def __init__(self, max_unknown=MAX_UNKNOWN):
+        self.max_unknown, self.some = max_unknown, []
+        self.pairs = self.words = self.unknown = self.cut = 0
+
+    def count(self, sentences, unknown):
+        """Count sentences, lists of words, and an array that is true for each unknown word of theirs."""
+        self.pairs += len(sentences) // 2
+        self.words += len(unknown)
+        if unknown.any():
+            self.unknown += int(unknown.sum())
+            self.some = [word for word, new in zip(chain.from_iterable(sentences), unknown) if new][:5]
+        if self.max_unknown is not None and self.unknown > self.max_unknown * self.words:
+            self.tell()
+
+    def count_cut(self, cut):
+        self.cut += int(cut.sum())
+
+    def tell(self, max_len=None):
+        """Warn of what was lost, or raise (see `check_known`); with `max_unknown` None neither."""
+        if self.max_unknown is None:
+            return
+        check_known(self.unknown, self.words, self.max_unknown, some=self.some)
+        if self.cut:
+            plural = 'pair was' if self.cut == 1 else 'pairs were'
+            warnings.warn(f'{self.cut:,} of {self.pairs:,} {plural} cut to {max_len} tokens', stacklevel=3)
+
+
+def pairs_in(pairs):
+    """`(premise, hypothesis)` of each pair, whatever holds them; raises `DataError` for anything else.
+
+    A stream of tuples, of lists of two or of dictionaries; two columns (or three, with labels), which are
+    lists, or a dictionary or pandas `DataFrame` of columns.
+
+    >>> list(pairs_in([{'premise': 'A dog runs.', 'hypothesis': 'It moves.'}]))
+    [('A dog runs.', 'It moves.')]
+    """
+    allowed = 'SentencePairs, tuples, dictionaries with premise and hypothesis, or two columns'
+    if hasattr(pairs, 'keys') and hasattr(pairs, '__getitem__'):  # columns with names
+        pairs = _named(pairs, allowed)
+    elif isinstance(pairs, list) and len(pairs) in (2, 3) and all(isinstance(one, list) for one in pairs):
+        is_labels = not any(isinstance(one, str) for one in pairs[-1])
+        if len(pairs) == 2 and all(len(one) == 2 for one in pairs):
+            remedy = 'write pairs as tuples, or columns as {"premise": […], "hypothesis": […]}'
+            raise DataError('two pairs, or two columns?', found=pairs, allowed=allowed, remedy=remedy)
+        pairs = pairs[:2] if len(pairs) == 2 or is_labels else zip(*pairs)
+    else:
+        return (_one_pair(number, pair, allowed) for number, pair in enumerate(pairs, 1))
+    premises, hypotheses = map(list, pairs)
+    if len(premises) != len(hypotheses):
+        found = f'{len(premises)} premises, {len(hypotheses)} hypotheses'
+        raise DataError('the columns are not of the same length', found=found, allowed=allowed)
+    return zip(premises, hypotheses)
+
+
+def _one_pair(number, pair, allowed):
+    if hasattr(pair, 'keys'):
+        return _named(pair, allowed, f'pair {number}')
+    if isinstance(pair, (tuple, list)) and len(pair) in (2, 3):
+        return tuple(pair[:2])
+    remedy = 'give (premise, hypothesis)'
+    raise DataError('not a pair', where=f'pair {number}', found=pair, allowed=allowed, remedy=remedy)
+
+
+def _named(pair, allowed, where=None):
+    names = {str(name).lower(): name for name in list(pair.keys())}
+    for premise, hypothesis in (('premise', 'hypothesis'), ('sentence1', 'sentence2')):
+        if premise in names and hypothesis in names:
+            return pair[names[premise]], pair[names[hypothesis]]
+    remedy = 'rename them to premise and hypothesis'
+    raise DataError('no such names', where=where, found=list(names), allowed=allowed, remedy=remedy)
 
 
 @lru_cache(maxsize=1 << 15)
@@ -46,10 +205,9 @@ def _split_run(run):
     for piece in filter(None, _MARKS.split(run)):
         if piece in _BRACKETS:
             out.append(_BRACKETS[piece])
-        elif piece in '"“”«»':
+        elif piece == '"':
             # An opening quote stands at the beginning or after an opening bracket.
-            opening = not out or out[-1] in ('-lrb-', '-lsb-', '-lcb-')
-            out.append('``' if piece in '“«' or (piece == '"' and opening) else "''")
+            out.append('``' if not out or out[-1] in ('-lrb-', '-lsb-', '-lcb-') else "''")
         elif _MARKS.fullmatch(piece):
             out.append(piece)
         else:

@@ -9,11 +9,12 @@ import numpy as np
 from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
 from tqdm.auto import tqdm
 
+from ..corpora.treebank import is_word, words
 from ..errors import DataError, RuntimeMismatch, SettingsError
 from ..examples import MASK_SHARE, NUM_SPECIAL, check_max_len, kept_lengths
 from ..tokens import RESERVED, Vocab
 
-_CHUNK = 1024  # sentences; their words fit into a processor's cache
+_CHUNK = 512  # sentences; their words fit into a cache, and their lists wake no garbage collector
 _TIMEOUT = 120  # seconds for a chunk, which takes less than one; starting a process takes a few
 
 
@@ -28,8 +29,8 @@ def index_words(sentences, table, unk=None, kind=np.int32):
     (array([5, 6, 6, 0, 0, 5, 6], dtype=int32), array([2, 3, 2], dtype=int32))
     """
     try:
-        lists = [sentence.lower().split() for sentence in sentences]
-    except AttributeError:  # not only strings
+        lists = list(map(str.split, map(str.lower, sentences)))
+    except TypeError:  # not only strings
         lists = list(map(_split, sentences))
     lengths = np.fromiter(map(len, lists), np.int32, len(lists))
     flow = chain.from_iterable(lists)
@@ -45,8 +46,47 @@ def _split(sentence):
     raise DataError('not a sentence', found=sentence, allowed='a string or a list of words')
 
 
-def encode(sentences, vocab, num_workers=0, progress=False):
-    """`index_words` of a whole corpus, chunk by chunk; two or more `num_workers` share the work.
+class Runs(dict):
+    """What `index_typed` looks up: the numbers of runs of non-blanks, all others found when they first come.
+
+    `table` and `unk` are those of `index_words`. A run that is not one word has the number `strange`.
+    """
+
+    def __init__(self, table, unk):
+        super().__init__(table)
+        self.table, self.unk, self.strange = table, unk, len(table)
+        self.update(dict.fromkeys([word for word in table if not is_word(word)], self.strange))
+
+    def __missing__(self, run):
+        self[run] = number = self.unk if is_word(run) else self.strange
+        return number
+
+
+def index_typed(sentences, runs, kind=np.int32):
+    """`index_words` for raw sentences, too: strings are split by `words`, as SNLI's files are.
+
+    Takes no longer for text that is split already. The vocabulary comes as `Runs`.
+    """
+    flat, lengths = index_words(sentences, runs, kind=kind)
+    strange = np.flatnonzero(flat == runs.strange)
+    if not len(strange):
+        return flat, lengths
+    # Sentences with a run that is not one word are split again, and their numbers put between the others'.
+    ends = np.cumsum(lengths)
+    rows = np.unique(np.searchsorted(ends, strange, 'right')).tolist()
+    typed = [sentences[row] for row in rows]
+    typed = [words(one, runs.table) if isinstance(one, str) else one for one in typed]
+    found, counts = index_words(typed, runs.table, runs.unk, kind)
+    parts, last = [], 0
+    for row, numbers in zip(rows, np.split(found, np.cumsum(counts)[:-1])):
+        parts += [flat[last : ends[row] - lengths[row]], numbers]
+        last = ends[row]
+    lengths[rows] = counts
+    return np.concatenate([*parts, flat[last:]]), lengths
+
+
+def encode(sentences, vocab, num_workers=0, progress=False, typed=False):
+    """`index_words` (or `index_typed`) of a whole corpus by chunks; two or more `num_workers` share the work.
 
     Raises `DataError` if something is not a sentence, `RuntimeMismatch` if a worker process dies or hangs.
     """
@@ -54,18 +94,19 @@ def encode(sentences, vocab, num_workers=0, progress=False):
     # The vocabulary travels with each chunk to another process: few and large ones.
     size = max(_CHUNK, len(sentences) // (4 * num_workers) + 1) if shared else _CHUNK
     chunks = [sentences[i : i + size] for i in range(0, len(sentences), size)]
-    known = vocab.token_to_idx, vocab['<unk>'], _word_type(len(vocab))
-    alone = (index_words(chunk, *known) for chunk in chunks)
-    parts = _index_in_processes(chunks, known, num_workers) if shared else alone
+    known, kind = (vocab.token_to_idx, vocab['<unk>']), _word_type(len(vocab))
+    index, known = (index_typed, (Runs(*known), kind)) if typed else (index_words, (*known, kind))
+    alone = (index(chunk, *known) for chunk in chunks)
+    parts = _index_in_processes(index, chunks, known, num_workers) if shared else alone
     bar = tqdm(parts, 'encoding', len(chunks), disable=not progress, unit='chunk', leave=False)
     flat, lengths = map(np.concatenate, zip(*bar))
     return flat, lengths
 
 
-def _index_in_processes(chunks, known, num_workers):
+def _index_in_processes(index, chunks, known, num_workers):
     pool = joblib.Parallel(num_workers, 'loky', 'generator', timeout=_TIMEOUT, batch_size=1, max_nbytes=None)
     try:
-        yield from pool(joblib.delayed(index_words)(chunk, *known) for chunk in chunks)
+        yield from pool(joblib.delayed(index)(chunk, *known) for chunk in chunks)
     except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
         hung = isinstance(error, joblib.parallel.TimeoutError)
         raise RuntimeMismatch(
@@ -78,7 +119,7 @@ def _index_in_processes(chunks, known, num_workers):
 
 
 def _word_type(vocab_size):
-    return np.uint16 if vocab_size <= 1 << 16 else np.int32
+    return np.uint16 if vocab_size < 1 << 16 else np.int32  # one number more than words
 
 
 def index_corpus(sentences, min_freq, progress=False):

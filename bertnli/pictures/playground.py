@@ -204,12 +204,13 @@ class _Column:
 
     def ask(self, premise, hypothesis):
         """Show the answer to a pair; returns the notes and a line of the history."""
-        typed = [*sentence_words(premise), *sentence_words(hypothesis)]
+        typed = [word for sentence in (premise, hypothesis) for word in sentence_words(sentence, self._pair[1])]
         said = [word for word in typed if any(map(str.isalnum, word)) and word not in _BRACKETS]
         if not said:
             raise DataError('only signs, no words')
         asked, room = (*self._pair, premise, hypothesis), {'max_len': self._max_len}
-        answer, self.attention = predict_snli(*asked, **room), attention(*asked, **room)
+        answer = predict_snli(*asked, **room, max_unknown=None)  # what was not read is told below
+        self.attention = attention(*asked, **room)
         title = f'{self._of}{answer.label}'
         self.answer.value = show_probabilities(answer.probabilities, LABELS, title=title).html
         left_out = len(typed) - (len(self.attention.words) - 3)  # <cls> and two <sep> were added
