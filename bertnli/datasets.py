@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as onp
 
-from .corpora.treebank import MAX_UNKNOWN, check_known
+from .corpora.treebank import MAX_UNKNOWN, Unread
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
@@ -66,7 +66,7 @@ class SNLIBERTDataset(PairDataset):
     two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, raw ones or split already (see
     `words`), or lists of words; they are lower-cased, and truncated by `strategy` (see `truncate_pair`);
     `vocab` is that of pretraining. `num_workers` processes may encode (on two cores one is faster).
-    `unknown` is the share of words that `vocab` lacks: above 10 % a warning, above `max_unknown` an error.
+    `unknown` is the share of words that `vocab` lacks; above 10 % a warning, above `max_unknown` an error.
     Raises `DataError`, `SettingsError`, and `RuntimeMismatch` if a process dies.
 
     >>> from bertnli.tokens import RESERVED, Vocab
@@ -96,9 +96,10 @@ class SNLIBERTDataset(PairDataset):
         super().__init__(max_len, vocab)
         # Words become numbers: all premises one after the other, then all hypotheses.
         flat, lengths = encode([*premises, *hypotheses], vocab, num_workers, progress, typed=True)
-        unknown, where = int((flat == vocab['<unk>']).sum()), getattr(dataset, 'path', None)
-        check_known(unknown, len(flat), max_unknown, least=100, where=where)
-        self.unknown = unknown / len(flat)
+        unread = Unread(max_unknown, 100, getattr(dataset, 'path', None))
+        unread.count(len(labels), flat == vocab['<unk>'])
+        unread.tell()
+        self.unknown = unread.unknown / unread.words
         # A pair that does not fit beside <cls> and two <sep> loses the ends of its sentences.
         self.table = PairTable.from_columns(flat, lengths).shortened(max_len, strategy)
         self.label_ids = onp.array(labels, onp.int8)  # (n,)

@@ -79,7 +79,7 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     pandas `DataFrame` with these names, are many. Some batches are read ahead and grouped by length, and the
     devices take turns with them (None: all that hold the network). Raises `DataError` with the pair's number,
     from 1, if a sentence has no words, and if more than `max_unknown` of all words are unknown. Warns at the
-    end of more than 10 % (see `check_known`), and of pairs that were cut to `max_len` tokens; with
+    end of more than 10 % (see `Unread`), and of pairs that were cut to `max_len` tokens; with
     `max_unknown` None neither.
     """
     devices, special = devices or devices_of(net), require_special(vocab)
@@ -89,7 +89,7 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
         # From words to numbers, and long pairs shortened as in training.
         table = pair_table(window, vocab, unread)
         short = table.shortened(max_len)
-        unread.count_cut(table.valid_lens > short.valid_lens)
+        unread.cut += int((table.valid_lens > short.valid_lens).sum())
         # From scores to probabilities, (n, 3).
         rows = rows_of_table(lambda X: npx.softmax(net(X)), short, special, batch_size, devices)
         yield from map(_prediction, rows.tolist())
@@ -133,7 +133,7 @@ def pair_table(pairs, vocab, unread=None):
     numbers, unk = vocab.token_to_idx, vocab['<unk>']
     flat = onp.array([numbers.get(word, unk) for tokens in sentences for word in tokens], 'int32')
     if unread:
-        unread.count(sentences, flat == unk)
+        unread.count(len(sentences) // 2, flat == unk, itertools.chain.from_iterable(sentences))
     lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
     starts = onp.cumsum(lengths) - lengths
     return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))

@@ -29,15 +29,12 @@ _FUSED = {
     for pair in "can+not gon+na got+ta gim+me lem+me wan+na d+'ye 't+is 't+was".split()
 }
 
-
-# Where these stand attached, a sentence was not split before.
-_ATTACHED = re.compile(
-    r"[^\s\W][;@#$%*?!()\[\]{}\"…–—,:](?!\S)|(?<!\S)[$#@(\[{\"]\w|\w(?:n't|'(?:s|m|d|ll|re|ve))(?!\S)"
-)
+# What Treebank text never has: marks and clitics at a word, plain quotes, brackets.
+_RAW = re.compile(r"""\w[;@#$%*?!…–—,:](?!\d)|[$#@]\w|["()\[\]{}]|\w(?:n't|'(?:s|m|d|ll|re|ve))(?!\S)""")
 # How other corpora (WikiText) spell the marks that Treebank gives a name.
 _PLAIN = {**{name: mark for mark, name in _BRACKETS.items()}, '``': '"', "''": '"', '`': "'"}
 
-_TO_PLAIN = {
+_TYPED = {
     **dict.fromkeys('\u00ad\u061c\u180e\ufeff', None),  # soft hyphen, direction marks, byte order mark
     **dict.fromkeys(map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]), None),
     **dict.fromkeys('\u00a0\u1680\u202f\u205f\u3000' + ''.join(map(chr, range(0x2000, 0x200B))), ' '),
@@ -45,7 +42,7 @@ _TO_PLAIN = {
     **dict.fromkeys('„“”‟«»＂', '"'),
     **dict.fromkeys('\u2010\u2011\u2212', '-'),
 }
-_TO_PLAIN = str.maketrans(_TO_PLAIN)
+_TYPED = str.maketrans(_TYPED)
 _ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
 
 
@@ -62,7 +59,7 @@ def normalize(text):
     if text.isascii() and not ('&' in text or '`' in text or '""' in text):
         return text
     text = _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
-    text = unicodedata.normalize('NFC', text).translate(_TO_PLAIN)
+    text = unicodedata.normalize('NFC', text).translate(_TYPED)
     text = re.sub(r'(?<=\w)`(?=\w)', "'", text)
     if '""' in text:
         # A whole cell stands in quotes if there are quotes in it.
@@ -83,7 +80,7 @@ def words(sentence, known=None):
     """
     text = normalize(sentence).lower()
     runs = text.split()
-    if runs[-1:] == ['.'] and not _ATTACHED.search(text):
+    if runs[-1:] == ['.'] and not _RAW.search(text):
         return runs
     if '"' in runs:  # one that stands alone opens, the next one closes
         quotes = count()
@@ -99,57 +96,45 @@ def is_word(run):
     return (run.isalpha() and run.isascii() and run not in _FUSED) or words(run) == [run]
 
 
-def check_known(unknown, total, most=MAX_UNKNOWN, *, least=2, where=None, some=()):
-    """Tell of words that a vocabulary does not have: all of them are one word to a network.
-
-    Warns if they are more than a tenth of all words. Raises `DataError` if their share is more than `most`.
-    Fewer than `least` are no reason to worry: one in a short pair, some in a handful. `some` may be named.
-    """
-    share = unknown / total if unknown >= least else 0
-    found = f'{unknown:,} of {total:,} words ({share:.0%})'
-    if some:
-        found += f', for example {", ".join(list(dict.fromkeys(some))[:5])}'
-    if share > most:
-        raise DataError(
-            'the vocabulary does not know these words',
-            where=where,
-            found=found,
-            allowed=f'up to {most:.0%} unknown words',
-            remedy='use text in the language of the model, or insist with max_unknown=1 (--max-unknown 1)',
-        )
-    if share > _MANY_UNKNOWN:
-        place = f'{where}: ' if where else ''
-        warnings.warn(f'{place}not in the vocabulary: {found}; the network reads <unk>', stacklevel=3)
-
-
 class Unread:
-    """Counts what a network does not read of the pairs it is given: unknown words, and ends that were cut."""
+    """Counts what a network does not read of the pairs it is given: unknown words, and ends that were cut.
 
-    def __init__(self, max_unknown=MAX_UNKNOWN):
-        self.max_unknown, self.some = max_unknown, []
+    `tell` warns if more than a tenth of the words are unknown, and if pairs were cut; above `max_unknown` it
+    raises `DataError`. With `max_unknown` None it is silent. Fewer than `least` unknown words say nothing:
+    one in a short pair, some in a handful.
+    """
+
+    def __init__(self, max_unknown=MAX_UNKNOWN, least=2, where=None):
+        self.max_unknown, self.least, self.where, self.some = max_unknown, least, where, ()
         self.pairs = self.words = self.unknown = self.cut = 0
 
-    def count(self, sentences, unknown):
-        """Count sentences, lists of words, and an array that is true for each unknown word of theirs."""
-        self.pairs += len(sentences) // 2
-        self.words += len(unknown)
+    def count(self, pairs, unknown, words=()):
+        """Count pairs, and an array that is true for each unknown word of theirs; `words` names them."""
+        self.pairs, self.words = self.pairs + pairs, self.words + len(unknown)
         if unknown.any():
             self.unknown += int(unknown.sum())
-            self.some = [word for word, new in zip(chain.from_iterable(sentences), unknown) if new][:5]
+            self.some = list(dict.fromkeys(word for word, new in zip(words, unknown) if new))[:5]
         if self.max_unknown is not None and self.unknown > self.max_unknown * self.words:
             self.tell()
 
-    def count_cut(self, cut):
-        self.cut += int(cut.sum())
-
     def tell(self, max_len=None):
-        """Warn of what was lost, or raise (see `check_known`); with `max_unknown` None neither."""
         if self.max_unknown is None:
             return
-        check_known(self.unknown, self.words, self.max_unknown, some=self.some)
+        place, share = f'{self.where}: ' if self.where else '', self.unknown / (self.words or 1)
+        found = f'{self.unknown:,} of {self.words:,} words ({share:.0%})'
+        if self.some:
+            found += f', for example {", ".join(self.some)}'
+        if self.unknown >= self.least and share > self.max_unknown:
+            allowed = f'up to {self.max_unknown:.0%} unknown words'
+            remedy = 'use text in the language of the model, or insist with max_unknown=1 (--max-unknown 1)'
+            problem = 'the vocabulary does not know these words'
+            raise DataError(problem, where=self.where, found=found, allowed=allowed, remedy=remedy)
+        if self.unknown >= self.least and share > _MANY_UNKNOWN:
+            warnings.warn(f'{place}not in the vocabulary: {found}; the network reads <unk>', stacklevel=3)
         if self.cut:
-            plural = 'pair was' if self.cut == 1 else 'pairs were'
-            warnings.warn(f'{self.cut:,} of {self.pairs:,} {plural} cut to {max_len} tokens', stacklevel=3)
+            warnings.warn(
+                f'{place}{self.cut:,} of {self.pairs:,} pairs cut to {max_len} tokens', stacklevel=3
+            )
 
 
 def pairs_in(pairs):
@@ -161,40 +146,36 @@ def pairs_in(pairs):
     >>> list(pairs_in([{'premise': 'A dog runs.', 'hypothesis': 'It moves.'}]))
     [('A dog runs.', 'It moves.')]
     """
-    allowed = 'SentencePairs, tuples, dictionaries with premise and hypothesis, or two columns'
-    if hasattr(pairs, 'keys') and hasattr(pairs, '__getitem__'):  # columns with names
-        pairs = _named(pairs, allowed)
+    if hasattr(pairs, 'keys'):
+        premises, hypotheses = _of(pairs, 'the columns')
     elif isinstance(pairs, list) and len(pairs) in (2, 3) and all(isinstance(one, list) for one in pairs):
-        is_labels = not any(isinstance(one, str) for one in pairs[-1])
-        if len(pairs) == 2 and all(len(one) == 2 for one in pairs):
-            remedy = 'write pairs as tuples, or columns as {"premise": […], "hypothesis": […]}'
-            raise DataError('two pairs, or two columns?', found=pairs, allowed=allowed, remedy=remedy)
-        pairs = pairs[:2] if len(pairs) == 2 or is_labels else zip(*pairs)
+        if {len(one) for one in pairs} == {2} and all(isinstance(one[0], str) for one in pairs):
+            raise _not_pairs('columns or pairs?', 'pairs', pairs)
+        premises, hypotheses = pairs[:2]
     else:
-        return (_one_pair(number, pair, allowed) for number, pair in enumerate(pairs, 1))
-    premises, hypotheses = map(list, pairs)
+        return (_of(pair, f'pair {number}') for number, pair in enumerate(pairs, 1))
     if len(premises) != len(hypotheses):
-        found = f'{len(premises)} premises, {len(hypotheses)} hypotheses'
-        raise DataError('the columns are not of the same length', found=found, allowed=allowed)
+        raise _not_pairs('columns of different lengths', 'pairs', (len(premises), len(hypotheses)))
     return zip(premises, hypotheses)
 
 
-def _one_pair(number, pair, allowed):
-    if hasattr(pair, 'keys'):
-        return _named(pair, allowed, f'pair {number}')
+def _of(pair, where):
+    """Two sentences, or two columns of them."""
     if isinstance(pair, (tuple, list)) and len(pair) in (2, 3):
         return tuple(pair[:2])
-    remedy = 'give (premise, hypothesis)'
-    raise DataError('not a pair', where=f'pair {number}', found=pair, allowed=allowed, remedy=remedy)
+    names = {str(name).lower(): name for name in list(pair.keys())} if hasattr(pair, 'keys') else {}
+    for both in ('premise', 'hypothesis'), ('sentence1', 'sentence2'):
+        if names.keys() >= {*both}:
+            return tuple(pair[names[name]] for name in both)
+    raise _not_pairs('no pair of sentences', where, list(names) or pair)
 
 
-def _named(pair, allowed, where=None):
-    names = {str(name).lower(): name for name in list(pair.keys())}
-    for premise, hypothesis in (('premise', 'hypothesis'), ('sentence1', 'sentence2')):
-        if premise in names and hypothesis in names:
-            return pair[names[premise]], pair[names[hypothesis]]
-    remedy = 'rename them to premise and hypothesis'
-    raise DataError('no such names', where=where, found=list(names), allowed=allowed, remedy=remedy)
+def _not_pairs(problem, where, found):
+    allowed = (
+        'SentencePairs, tuples, or dictionaries with premise and hypothesis; or two columns of sentences'
+    )
+    remedy = 'write [(premise, hypothesis), …], or {"premise": […], "hypothesis": […]}'
+    return DataError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
 
 
 @lru_cache(maxsize=1 << 15)

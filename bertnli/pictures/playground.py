@@ -204,7 +204,9 @@ class _Column:
 
     def ask(self, premise, hypothesis):
         """Show the answer to a pair; returns the notes and a line of the history."""
-        typed = [word for sentence in (premise, hypothesis) for word in sentence_words(sentence, self._pair[1])]
+        typed = [
+            word for sentence in (premise, hypothesis) for word in sentence_words(sentence, self._pair[1])
+        ]
         said = [word for word in typed if any(map(str.isalnum, word)) and word not in _BRACKETS]
         if not said:
             raise DataError('only signs, no words')

@@ -290,8 +290,8 @@ def on_each_worker(action, seconds=0.0):
 
 
 def test_workers_give_what_one_process_gives_and_all_end():
-    alone = SNLIBERTDataset(many(100), 16, VOCAB)
-    shared = SNLIBERTDataset(many(100), 16, VOCAB, num_workers=2)
+    alone = SNLIBERTDataset(many(100), 16, VOCAB, max_unknown=None)
+    shared = SNLIBERTDataset(many(100), 16, VOCAB, num_workers=2, max_unknown=None)
     assert all((a == b).all() for a, b in zip(alone.table, shared.table))
     assert not workers()
 
@@ -406,7 +406,7 @@ def test_ctrl_c_ends_the_workers_and_is_the_only_error(tmp_path):
 def test_skipped_rows_are_told_and_kept(write_snli):
     folder = write_snli([('neutral', 'a', 'b')] * 200 + [('natural', 'a', 'b')])
     with pytest.warns(UserWarning, match='1 unknown label'):
-        dataset = SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB)
+        dataset = SNLIBERTDataset.from_folder(folder, 'train', 8, VOCAB, max_unknown=None)
     assert dataset.skipped == {'unknown label': (1, [202])}
 
 

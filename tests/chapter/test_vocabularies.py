@@ -75,7 +75,7 @@ def in_workers(net, vocab):
 def loaders(net, vocab):
     wiki, same = bertnli.load_data_wiki(4, 32, vocab=vocab)
     assert same is vocab
-    snli = bertnli.load_data_snli(4, 32, vocab, limit=8)
+    snli = bertnli.load_data_snli(4, 32, vocab, limit=8, max_unknown=None)
     return [next(iter(batches))[0][0].tolist() for batches in (wiki, snli.dev_iter)]
 
 

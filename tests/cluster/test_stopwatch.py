@@ -50,7 +50,9 @@ def test_laps_add_up_and_the_first_steps_do_not_count(tmp_path):
     found = json.loads((tmp_path / 'laps').read_text())
     assert found['steps'] == 2
     assert [*found['laps']] == ['sleep', 'work', 'losses']
-    assert 2 * sum(lap['seconds'] for lap in found['laps'].values()) == pytest.approx(passed - before, rel=0.05)
+    assert 2 * sum(lap['seconds'] for lap in found['laps'].values()) == pytest.approx(
+        passed - before, rel=0.05
+    )
     assert 0.03 <= found['laps']['sleep']['seconds'] < 0.2
     assert found['laps']['sleep']['processor'] < 0.02 <= found['laps']['work']['python']
     for lap in found['laps'].values():

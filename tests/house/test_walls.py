@@ -32,7 +32,7 @@ MAY = {
     'machine': '',
     'runtime': 'machine',
     'corpora': 'settings machine runtime',  # lazily: d2l's hub
-    'fast': 'chapter settings runtime',
+    'fast': 'chapter settings runtime corpora',
     'chapter': 'settings runtime machine corpora fast',
     'storage': 'chapter settings runtime machine corpora',
     'headstart': 'chapter settings runtime machine fast',

@@ -110,7 +110,7 @@ def test_two_networks_answer_side_by_side(tmp_path):
     assert (play.layer.max, play.head.max) == (1, 2)
     play.layer.value, play.head.value = 1, 2  # the other has only one of each
     for column, net, vocab in zip(play.columns, (NET, other), (VOCAB, small)):
-        answer = predict_snli(net, vocab, *PAIRS[0])
+        answer = predict_snli(net, vocab, *PAIRS[0], max_unknown=None)
         assert f'{answer.label}' in column.answer.value
         assert f'{100 * max(answer.probabilities):.1f} %' in column.answer.value
     assert [line[0] for line in play.history] == [str(folder), 'BERTClassifier']
