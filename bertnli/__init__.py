@@ -46,7 +46,7 @@ _PUBLIC = {
     'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
     'runtime': ['report'],
     'corpora.files': ['REGISTRY', 'data_dir', 'download_extract'],
-    'corpora.treebank': ['words'],
+    'corpora.treebank': ['normalize', 'words'],
     'storage.checkpoints': [
         'SHIPPED',
         'Checkpoint',

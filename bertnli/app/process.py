@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 
 _GRACE = 10  # seconds to clean up after the first Ctrl-C
 _CODE = 128 + signal.SIGINT
@@ -51,6 +52,7 @@ def run():
     """Be the command; does not return."""
     interrupt = _Interrupt()
     interrupt.install()
+    warnings.formatwarning = lambda message, *_: f'bertnli: {message}\n'
     code = 0
     try:
         from .cli import end_at_once, main  # lazy: Ctrl-C may come while it loads

@@ -221,9 +221,12 @@ def _our_predict(data, scale):
     vocab, columns = _vocab(data), _pairs(data, 'test', 2_000 * scale)
     pairs = [SentencePair(p.split(), h.split(), None) for p, h, _ in zip(*columns)]
     net = _our_net(vocab)
-    list(predict_pairs(net, vocab, pairs[:BATCH]))
+    list(predict_pairs(net, vocab, pairs[:BATCH], max_unknown=None))
     rate = len(pairs) / _timed(lambda: list(predict_pairs(net, vocab, pairs)))
-    single = [_timed(lambda p=p, h=h: predict_snli(net, vocab, p, h)) for p, h, _ in [*zip(*columns)][:50]]
+    single = [
+        _timed(lambda p=p, h=h: predict_snli(net, vocab, p, h, max_unknown=None))
+        for p, h, _ in [*zip(*columns)][:50]
+    ]
     return [rate, 1e3 * statistics.median(single)]
 
 

@@ -25,6 +25,9 @@ from bertnli.devices import cpu_devices
 from bertnli.runtime import mx
 from bertnli.settings import changed
 
+# Tiny vocabularies lack many words.
+pytestmark = pytest.mark.filterwarnings('ignore:.*not in the vocabulary')
+
 
 def tiny(seed=0, **values):
     """The smallest jobs that are jobs; `values` change both trainings."""

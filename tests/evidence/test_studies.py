@@ -11,6 +11,9 @@ from bertnli.devices import cpu_devices
 from bertnli.evidence import studies
 from bertnli.settings import changed
 
+# Tiny vocabularies lack many words.
+pytestmark = pytest.mark.filterwarnings('ignore:.*not in the vocabulary')
+
 QUIET = {'progress': False, 'devices': cpu_devices(1)}
 
 
