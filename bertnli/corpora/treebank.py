@@ -47,7 +47,7 @@ _ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
 
 
 def normalize(text):
-    """The same text in plain characters, whatever keyboard, editor or web page it came from.
+    r"""The same text in plain characters, whatever keyboard, editor or web page it came from.
 
     In this order: HTML entities become characters, as does Unicode's composed form (NFC); characters without
     width, soft hyphens and byte order marks go; all spaces become blanks; apostrophes, quotes and hyphens
