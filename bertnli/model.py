@@ -281,7 +281,7 @@ def check_bert(bert):
             'not a BERT',
             found=full_name(bert),
             allowed='bertnli.BERTModel or d2l.mxnet.BERTModel',
-            remedy='give net.bert if net is a BERTClassifier',
+            remedy='unpack `bert, vocab = load_pretrained_model(…)`; of a BERTClassifier give net.bert',
         )
     return bert
 

@@ -83,6 +83,9 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     `max_unknown` None neither.
     """
     devices, special = devices or devices_of(net), require_special(vocab)
+    if hasattr(net, 'mlm'):
+        remedy = 'fine-tune BERTClassifier(bert), or load_checkpoint a fine-tuned model'
+        raise SettingsError('this BERT has no head for labels', found=full_name(net), remedy=remedy)
     pairs, unread = pairs_in(pairs), Unread(max_unknown)
     # A window of the stream at a time, until it ends.
     while window := list(itertools.islice(pairs, _WINDOW * batch_size)):

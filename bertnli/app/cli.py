@@ -6,6 +6,7 @@ is 130, after SIGTERM 143, as in a shell. Results go to standard output, all els
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import itertools
 import json
@@ -21,9 +22,27 @@ import tqdm
 import bertnli as library
 
 from ..errors import BertNLIError, SettingsError
+from .process import visible
 
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO
 # Whether an archive has the published checksum; a reader's own need not.
 _ORIGIN = {True: 'as published', False: 'not as published', None: ''}
+
+
+@contextlib.contextmanager
+def _output_told():
+    """What cannot be printed is a mistake of the reader's, told at once or when it happens."""
+    if sys.stdout is None:
+        raise SettingsError('standard output is closed', remedy='send it to a file, or to /dev/null')
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # An error that names a file is about that file, and none of ours.
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 (until the end; what waits for the old one is lost)
+        raise SettingsError('the output cannot be written', found=error.strerror) from error
 
 
 class _Commands(click.Group):
@@ -31,10 +50,10 @@ class _Commands(click.Group):
 
     def invoke(self, ctx):
         try:
-            with _together():
+            with _together(), _output_told():
                 return super().invoke(ctx)
         except BertNLIError as error:
-            click.echo(f'bertnli: {error}', err=True)
+            click.echo(visible(f'bertnli: {error}', sys.stderr), err=True)
             code = 2
         except KeyboardInterrupt as error:
             saved = getattr(error, 'last', None) is not None
@@ -96,6 +115,7 @@ _SHARED = {
     'accumulate': {'metavar': 'N', 'type': int, 'help': 'Split each batch into N parts, to save memory.'},
     'resume': {'is_flag': True, 'help': 'Continue a run that was interrupted or killed.'},
     'half': {'is_flag': True, 'help': 'Save the weights in 16 bits.'},
+    'overwrite': {'is_flag': True, 'help': 'Replace what another run left in the folder.'},
     'quiet': {'is_flag': True, 'help': 'No progress bars.'},
     'model': {'metavar': 'DIR|NAME', 'default': 'bert-nli-small', 'help': 'A fine-tuned model.'},
     'json': {'metavar': 'FILE', 'help': 'Save the numbers.'},
@@ -132,7 +152,13 @@ def _job(default, options):
     return jobs.Job(row, devices=devices, progress=_speaks() and not quiet, **options)
 
 
-_SETTINGS = {'help_option_names': ['-h', '--help'], 'max_content_width': 100, 'show_default': True}
+# `color` lets escape characters of a sentence into pipes and files: click would drop them there.
+_SETTINGS = {
+    'help_option_names': ['-h', '--help'],
+    'max_content_width': 100,
+    'show_default': True,
+    'color': True,
+}
 
 
 @click.group(cls=_Commands, context_settings=_SETTINGS)
@@ -158,7 +184,7 @@ def demo(out, **options):
 
 
 @main.command()
-@_options('data out seed devices limit preset steps batch-size accumulate resume half quiet')
+@_options('data out seed devices limit preset steps batch-size accumulate resume overwrite half quiet')
 def pretrain(out, **options):
     """Pretrain a BERT on WikiText-2. Masked words and next sentences are predicted.
 
@@ -172,7 +198,9 @@ def pretrain(out, **options):
 
 @main.command()
 @click.option('--bert', metavar='DIR|NAME', default='bert-wikitext2', help='A pretrained model, or none.')
-@_options('data out seed devices limit preset epochs batch-size accumulate resume half max-unknown quiet')
+@_options(
+    'data out seed devices limit preset epochs batch-size accumulate resume overwrite half max-unknown quiet'
+)
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 

@@ -5,7 +5,9 @@ runs, its state is saved in the subfolder `training`: after an interruption it c
 ends with the same bits. The parts are the library's public functions; nothing here computes.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import re
 import tempfile
@@ -21,12 +23,12 @@ from ..corpora.files import data_dir, download_extract
 from ..corpora.treebank import MAX_UNKNOWN, words
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..devices import cpu_devices, try_all_gpus
-from ..errors import DataError, SettingsError
+from ..errors import CheckpointError, DataError, SettingsError
 from ..finetuning import train_nli
 from ..headstart.alignment import begin_with_alignment
 from ..headstart.counting import begin_with_vectors
-from ..machine.disk import write_json
-from ..model import BERTClassifier, BERTModel
+from ..machine.disk import one_writer, write_json
+from ..model import BERTClassifier, BERTModel, check_bert
 from ..pictures.answers import plot_confusion, plot_reliability
 from ..pictures.curves import plot_history
 from ..pictures.style import save
@@ -34,11 +36,18 @@ from ..prediction import predict_pairs
 from ..pretraining import train_bert
 from ..runtime import gluon, init, mx, report
 from ..settings import PRESETS, Preset
-from ..storage.checkpoints import SHIPPED, load_checkpoint, load_pretrained_model, save_checkpoint
+from ..storage.checkpoints import (
+    SHIPPED,
+    load_checkpoint,
+    load_pretrained_model,
+    run_of,
+    save_checkpoint,
+)
 from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes
 from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
 
+_FILES = 'manifest.json', 'metrics.json', 'curves.png', 'confusion.png', 'reliability.png'
 _DOCTOR = 'run `bertnli doctor` to list the devices'
 
 
@@ -58,6 +67,7 @@ class Job:
     progress: bool = True
     resume: bool = False  # continue a run that was interrupted; do not repeat one that has finished
     half: bool = False  # save the weights in 16 bits
+    overwrite: bool = False  # replace the states, or the finished model, of another run
     max_unknown: float = MAX_UNKNOWN  # the share of words that the vocabulary may lack
 
 
@@ -96,10 +106,25 @@ def _check_plan(out, settings, devices, limit=None):
         _check_writable(out)
 
 
+def _check_places(max_len, places):
+    if max_len > places:
+        problem, remedy = 'the inputs are longer than the position table', 'lower max_len'
+        allowed = f'at most {places} tokens'
+        raise SettingsError(problem, where='max_len', found=max_len, allowed=allowed, remedy=remedy)
+
+
+def _alone(out):
+    """Only one process trains in a folder; of a cluster it is the first worker that writes."""
+    return one_writer(out) if join_cluster().first else contextlib.nullcontext()
+
+
 def _check_writable(out):
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
+        for name in _FILES:
+            if Path(out, name).exists() and not Path(out, name).is_file():
+                raise OSError(errno.EEXIST, f'{name} is not a file')
     except OSError as error:
         problem, where, found = 'the results cannot be written', str(out), error.strerror
         allowed, remedy = 'a new or writable folder', 'choose another folder'
@@ -133,6 +158,8 @@ def _begin(out, run, job):
         problem = 'a dist_async training cannot be resumed'
         raise SettingsError(problem, found='resume', allowed=allowed, remedy=remedy)
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
+    if team.first and not (job.resume or job.overwrite):
+        _check_free(keep, out)
     look = job.resume and team.first
     start, ended = _look_for_state(keep, out, job) if look else (None, None)
     if team.count > 1 and team.exact:
@@ -144,6 +171,26 @@ def _begin(out, run, job):
             start = state_from_bytes(content)[-1]
     hooks = {'on_log': job.on_log, 'progress': job.progress, 'keep': keep, 'start': start, 'team': team}
     return hooks, ended
+
+
+def _check_free(keep, out):
+    """Nothing of another run is deleted unless it is said to be."""
+    states, found = keep.states(), run_of(out)
+    if not states and found in (None, keep.run):
+        return
+    if states:
+        problem, said = 'the folder holds the state of a run that has not finished', states[0].name
+        remedy = 'continue it with --resume, start over with --overwrite, or choose another --out'
+    else:
+        problem, remedy = (
+            'the folder holds the model of another run',
+            'choose another --out, or --overwrite it',
+        )
+        said = ', '.join(
+            sorted(name for name in {*found, *keep.run} if found.get(name) != keep.run.get(name))
+        )
+        said = f'another {said}' if found else 'a model that does not say how it was trained'
+    raise CheckpointError(problem, where=str(out), found=said, remedy=remedy)
 
 
 def _look_for_state(keep, out, job):
@@ -166,6 +213,7 @@ def _finish(out, job, keep, net, vocab, result, metrics):
     settings = getattr(job.preset, keep.run['job'])
     notes = {**metrics, keep.run['job']: dataclasses.asdict(settings)}
     whole = {**notes, 'run': keep.run}
+    keep.tell_if_gone()
     save_checkpoint(out, net, vocab, max_len=settings.max_len, notes=whole, half=job.half)
     notes.update(_setting(job.devices, settings.seed, job.data), history=result.history)
     write_json(Path(out, 'metrics.json'), notes)
@@ -183,8 +231,14 @@ def pretrain(out, job):
     Every weight is a function of the seed. Raises `SettingsError` or `DataError` before the first step, and
     `CheckpointError` if `out` holds a run with other settings or data that was to be resumed.
     """
+    _check_plan(out, job.preset.pretrain, job.devices)
+    _check_places(job.preset.pretrain.max_len, job.preset.model.max_len)
+    with _alone(out):
+        return _pretrain(out, job)
+
+
+def _pretrain(out, job):
     settings, devices = job.preset.pretrain, job.devices
-    _check_plan(out, settings, devices)
     dataset = _pretraining_text(job.data, settings, job.limit, job.progress)
     train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
     bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
@@ -235,8 +289,15 @@ def finetune(out, bert, vocab, job):
     With `bert` None the model is new, and its vocabulary the words of the training pairs (`vocab` is
     ignored). To resume, give the same `bert` again. Raises what `pretrain` raises.
     """
+    _check_plan(out, job.preset.finetune, job.devices, job.limit)
+    places = job.preset.model.max_len if bert is None else check_bert(bert).encoder.pos_embedding.shape[1]
+    _check_places(job.preset.finetune.max_len, places)
+    with _alone(out):
+        return _finetune(out, bert, vocab, job)
+
+
+def _finetune(out, bert, vocab, job):
     settings, devices = job.preset.finetune, job.devices
-    _check_plan(out, settings, devices, job.limit)
     if bert is None:
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
@@ -329,12 +390,16 @@ def demo(out, job, say=print):
 
     Leaves `bert/`, `nli/`, `metrics.json`, `curves.png` and `confusion.png` in `out`; returns the metrics.
     """
-    start, out, history = time.perf_counter(), Path(out), []
-    settings, data = job.preset.finetune, job.data
-    say(f'data: {data_dir(data)}')
+    say(f'data: {data_dir(job.data)}')
+    _check_plan(out, job.preset.finetune, job.devices, job.limit)
+    with _alone(out):
+        return _demo(Path(out), job, say)
+
+
+def _demo(out, job, say):
+    start, history, settings, data = time.perf_counter(), [], job.preset.finetune, job.data
     snli = download_extract('SNLI', data_dir=data)
-    _check_plan(out, settings, job.devices, job.limit)
-    job = dataclasses.replace(job, on_log=history.append)
+    job = dataclasses.replace(job, on_log=history.append, overwrite=True)  # what an earlier demo left
     bert, vocab, first = pretrain(out / 'bert', job)
     net, second = finetune(out / 'nli', bert, vocab, job)
     pairs = _pairs(data, 'test', settings.max_len, vocab, max_unknown=job.max_unknown)

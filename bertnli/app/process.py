@@ -7,6 +7,7 @@ or drop it, Python drops it where no caller could catch it (`__del__`, callbacks
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import warnings
@@ -48,11 +49,33 @@ def _end():
     os._exit(_CODE)
 
 
+def visible(text, stream):
+    """Text for a stream: on a terminal its control characters are shown, not obeyed."""
+    if stream is None or not stream.isatty():
+        return text
+    return re.sub(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]', lambda one: repr(one.group())[1:-1], text)
+
+
+def _prepare_streams():
+    """No file of ours may take the number of a closed standard stream; answers go through `visible`."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, 'w')  # noqa: SIM115 (until the end)
+    if sys.stdout is not None and sys.stdout.isatty():
+        write = sys.stdout.write
+        sys.stdout.write = lambda text: write(visible(text, sys.stdout))
+    warnings.formatwarning = lambda message, *_: visible(f'bertnli: {message}\n', sys.stderr)
+
+
 def run():
     """Be the command; does not return."""
     interrupt = _Interrupt()
     interrupt.install()
-    warnings.formatwarning = lambda message, *_: f'bertnli: {message}\n'
+    _prepare_streams()
     code = 0
     try:
         from .cli import end_at_once, main  # lazy: Ctrl-C may come while it loads
@@ -65,7 +88,7 @@ def run():
             raise
     if signal.getsignal(signal.SIGINT) is interrupt:  # from here on nobody could catch its exception
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if code in (_CODE, 128 + signal.SIGTERM):
+    if code in (_CODE, 128 + signal.SIGTERM, 128 + signal.SIGHUP):
         # Whoever said stop does not want to wait for MXNet's own exit.
         end_at_once(code)
     if interrupt.came:  # whatever became of it

@@ -1,9 +1,12 @@
-"""Files that are written whole or not at all, their checksums, and the cache folder."""
+"""Files that are written whole or not at all, by one process; their checksums, and the cache folder."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +59,47 @@ def whole_file(path):
     except BaseException:
         os.unlink(aside)
         raise
+
+
+def read_regular(path):
+    """The bytes of a file; `OSError` for a pipe or a device too, which might never end."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, 'not a regular file')
+        return file.read()
+
+
+@contextlib.contextmanager
+def one_writer(folder):
+    """Inside, this process alone writes to a folder; `DataError` if another one does.
+
+    The lock is on the folder itself and ends with the process, however it ends. Network drives that lock only
+    files get one called `.lock`; on one that knows no locks there is none.
+    """
+    descriptor = _lock(folder, os.O_RDONLY)
+    if descriptor is None:
+        descriptor = _lock(Path(folder, '.lock'), os.O_RDWR | os.O_CREAT)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(path, flags):
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        problem, remedy = 'another process writes to this folder', 'wait for its end, or choose another --out'
+        raise DataError(problem, where=str(path), remedy=remedy) from error
 
 
 def write_bytes(path, content):

@@ -19,7 +19,7 @@ from .. import runtime
 from ..corpora.files import download_extract
 from ..devices import devices_of, try_all_gpus
 from ..errors import CheckpointError, SettingsError
-from ..machine.disk import as_json, write_bytes
+from ..machine.disk import as_json, read_regular, write_bytes
 from ..model import BERTClassifier, BERTModel
 from ..runtime import full_name, mx, np, parameters_by_path, report
 from ..settings import ModelSettings, changed
@@ -166,7 +166,7 @@ def load_checkpoint(folder, devices=None, *, kind=None):
     """
     folder = _folder_of(folder)
     try:
-        manifest = _parse_manifest((folder / 'manifest.json').read_bytes(), folder)
+        manifest = _parse_manifest(read_regular(folder / 'manifest.json'), folder)
     except OSError as error:
         raise CheckpointError(
             'this is not a model folder',
@@ -185,6 +185,18 @@ def load_checkpoint(folder, devices=None, *, kind=None):
     _set_weights(net, weights, devices or try_all_gpus(), str(folder))
     labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
     return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
+
+
+def run_of(folder):
+    """What made the model in a folder (the `run` of its notes): {} if it does not say, None without one."""
+    try:
+        return _parse_manifest(read_regular(Path(folder, 'manifest.json')), Path(folder))['notes'].get(
+            'run', {}
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, CheckpointError):
+        return {}
 
 
 def _read_files(folder, manifest):
@@ -254,7 +266,7 @@ def _read_verified(folder, part, entry):
     try:
         if path.stat().st_size != size:
             raise _damaged(folder, name, f'{path.stat().st_size} bytes instead of {size}')
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise _damaged(folder, name, error.strerror) from error
     if hashlib.sha256(content).hexdigest() != digest:

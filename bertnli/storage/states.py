@@ -18,7 +18,7 @@ import numpy as onp
 import safetensors.numpy
 
 from ..errors import CheckpointError
-from ..machine.disk import write_bytes
+from ..machine.disk import read_regular, write_bytes
 from ..settings import FinetuneSettings, PretrainSettings
 from ..training import State
 
@@ -46,6 +46,7 @@ class Keeper:
         self.folder, self.run = Path(folder), json.loads(json.dumps(run))
         self.seconds, self.older = seconds, older
         self.last, self._paths, self._time = None, [], time.monotonic()
+        self._there = self.folder.parent.exists()
 
     def __call__(self, steps, make_state, now=False):
         """Keep the state after a number of steps if it is time, or `now`; warn if it cannot be written."""
@@ -60,6 +61,7 @@ class Keeper:
         path = self.folder / f'state-{steps:09d}-{hashlib.sha256(content).hexdigest()}.safetensors'
         if self.last is None:
             self._remove()
+        self.tell_if_gone()
         try:
             write_bytes(path, content)
         except OSError as error:
@@ -68,6 +70,19 @@ class Keeper:
             return
         self.last, self._paths = steps, [*self._paths, path][-1 - self.older :]
         self._remove(self._paths)
+
+    def tell_if_gone(self):
+        """Warn if somebody deleted the folder during the training."""
+        place = self.folder if self.last is not None else self.folder.parent
+        if self._there and not place.exists():
+            warnings.warn(
+                f'{place} was deleted during the training; what follows is written anew', stacklevel=5
+            )
+            self.last, self._paths = None, []
+
+    def states(self):
+        """The paths of all states, of whatever run, the newest first."""
+        return sorted(self.folder.glob('state-*'), reverse=True)
 
     def _remove(self, but=()):
         # With a dot begins what a killed process did not finish writing.
@@ -81,7 +96,7 @@ class Keeper:
         Warns if a damaged one is passed over. Raises `CheckpointError` if none is whole, if the state is
         another run's (the message says what differs), or if it comes from the future.
         """
-        paths = sorted(self.folder.glob('state-*'), reverse=True)
+        paths = self.states()
         for path in paths:
             try:
                 run, state = _read(path)
@@ -128,7 +143,7 @@ def state_from_bytes(content):
 def _read(path):
     name = _NAME.fullmatch(path.name)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if not name or hashlib.sha256(content).hexdigest() != name[1]:
             raise ValueError('checksum mismatch')
         version, run, state = state_from_bytes(content)

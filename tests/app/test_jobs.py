@@ -160,7 +160,7 @@ def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_p
     def words(**values):
         preset = tiny()
         preset = dataclasses.replace(preset, pretrain=changed(preset.pretrain, min_freq=1, **values))
-        return jobs.pretrain(tmp_path, Job(preset, limit=64, progress=False))[1]
+        return jobs.pretrain(tmp_path, Job(preset, limit=64, progress=False, overwrite=True))[1]
 
     wiki, both = words(), words(pair_text=True)
     pairs = read_snli(download_extract('SNLI'), split='train', limit=64)
@@ -184,7 +184,7 @@ def test_pretraining_may_begin_with_counts_of_its_text(tmp_path):
     settings = changed(tiny().pretrain, num_steps=1, learning_rate=1e-9)
     for counted in (False, True):
         preset = dataclasses.replace(tiny(), pretrain=changed(settings, count_first=counted))
-        bert, vocab, _ = jobs.pretrain(tmp_path, Job(preset, progress=False))
+        bert, vocab, _ = jobs.pretrain(tmp_path, Job(preset, progress=False, overwrite=True))
         frequencies = np.exp(bert.mlm.output.bias.data().asnumpy())
         counts = np.array([dict(vocab.token_freqs).get(word, 0) for word in vocab.idx_to_token])
         expected = counts / counts.sum() if counted else 1
@@ -204,7 +204,7 @@ def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
     for aligned in (False, True):
         bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
         preset = dataclasses.replace(tiny(), finetune=changed(settings, align_first=aligned))
-        net, _ = jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False))
+        net, _ = jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False, overwrite=True))
         heads = net.bert.encoder.blks[0].attention
         others = np.kron(
             1 - np.eye(heads.num_heads), np.ones([heads.W_q.weight.shape[0] // heads.num_heads] * 2)

@@ -78,7 +78,7 @@ def _score(monkeypatch):
     monkeypatch.setattr(finetuning, 'evaluate_accuracy_gpus', score)
 
 
-def job(kind, out, resume=False, chosen=CHOSEN, seconds=0):
+def job(kind, out, resume=False, chosen=CHOSEN, seconds=0, overwrite=False):
     """A run that keeps its state after each step, and writes down each record that it reports."""
 
     def on_log(record):
@@ -87,7 +87,7 @@ def job(kind, out, resume=False, chosen=CHOSEN, seconds=0):
 
     recipes.Keeper = functools.partial(Keeper, seconds=seconds)
     try:
-        options = {'on_log': on_log, 'progress': False, 'resume': resume}
+        options = {'on_log': on_log, 'progress': False, 'resume': resume, 'overwrite': overwrite}
         if kind == 'pretrain':
             return recipes.pretrain(out, recipes.Job(chosen, **options))
         return recipes.finetune(out, None, None, recipes.Job(chosen, limit=128, **options))
@@ -213,7 +213,11 @@ def test_two_states_are_kept_and_a_new_run_replaces_them(kind, tmp_path, monkeyp
     (tmp_path / 'training' / '.state-000000012-x.safetensors-y').touch()  # of a process killed while writing
     halted(kind, tmp_path, 5, monkeypatch, resume=True)
     assert kept() == [14, 15]
-    halted(kind, tmp_path, 3, monkeypatch)
+    with pytest.raises(CheckpointError, match='has not finished') as caught:
+        job(kind, tmp_path)
+    assert '--overwrite' in caught.value.remedy
+    assert kept() == [14, 15]
+    halted(kind, tmp_path, 3, monkeypatch, overwrite=True)
     assert kept() == [1, 2]
 
 
@@ -390,7 +394,7 @@ def test_a_loss_that_is_no_number_tells_rate_and_last_good_state_and_is_not_kept
     assert all(onp.isfinite(array).all() for array in state.arrays.values())
 
 
-# --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------
+# --- Ctrl-C, SIGTERM and SIGHUP -------------------------------------------------------------------
 
 
 def send(number, at, to=None):
@@ -405,7 +409,7 @@ def send(number, at, to=None):
     return on_log
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize('kind', ['pretrain', 'finetune'])
 def test_a_signal_ends_the_step_keeps_the_state_and_leaves_the_handlers(kind, number):
     former, memory = signal.getsignal(number), Memory()
@@ -503,13 +507,13 @@ def start_command(words, number=None, steps=0):
     return process.returncode, out.decode(), (seen + err).decode()
 
 
-def test_the_command_stops_with_130_or_143_says_how_to_go_on_and_ends_bit_equal(tmp_path):
+def test_the_command_stops_with_130_143_or_129_says_how_to_go_on_and_ends_bit_equal(tmp_path):
     whole, parts = tmp_path / 'whole', tmp_path / 'in parts'
     demo = PRESETS['demo']
     chosen = dataclasses.replace(demo, pretrain=changed(demo.pretrain, num_steps=60, batch_size=32))
     recipes.pretrain(whole, recipes.Job(chosen, progress=False))
     words = [*COMMAND, str(parts)]
-    for number, code, steps in ((signal.SIGINT, 130, 5), (signal.SIGTERM, 143, 25)):
+    for number, code, steps in ((signal.SIGINT, 130, 5), (signal.SIGTERM, 143, 25), (signal.SIGHUP, 129, 30)):
         found, _, errors = start_command(words, number, steps)
         assert found == code, errors
         assert 'Traceback' not in errors
