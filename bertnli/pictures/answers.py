@@ -24,7 +24,7 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
     """
     counts = style.numbers('confusion matrix', matrix, 'not below 0', (len(labels), len(labels)))
     shares = counts / numpy.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.4 + 1.35 * len(labels)
+    side = 2.4 + 1.2 * len(labels)
     picture = style.new_picture(side + 0.9, side, title)
     axes = picture.subplots()
     style.draw_matrix(axes, shares, 1.15)
@@ -64,7 +64,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
     ece = abs(confidence - accuracy) @ counts[filled] / counts.sum()
     centres = (numpy.arange(bins) + 0.5) / bins
 
-    picture = style.new_picture(6.4, 6.2)
+    picture = style.new_picture(6.4, 5.9)
     axes, below = picture.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bar = {'width': 0.92 / bins, 'edgecolor': style.INK, 'linewidth': 1}
     axes.bar(centres[filled], accuracy, color=style.SKY, label='accuracy', **bar)
@@ -150,7 +150,7 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
     end = max(max(numpy.quantile(values, 0.999) for values in lengths.values()), 1.04 * (max_len or 1))
     width = max(1, math.ceil(end / 60))  # whole tokens, at most some sixty bars
     edges = numpy.arange(-0.5, end + width + 0.5, width)
-    picture = style.new_picture(8.6, 0.9 + 1.75 * len(lengths) + 0.4 * bool(title), title)
+    picture = style.new_picture(8.6, 0.9 + 1.5 * len(lengths) + 0.4 * bool(title), title)
     told, all_axes = [], picture.subplots(len(lengths), 1, sharex=True, squeeze=False)[:, 0]
     for index, (axes, (name, values)) in enumerate(zip(all_axes, lengths.items())):
         axes.hist(values, edges, color=style.fill(index), edgecolor='white', linewidth=0.6)

@@ -29,10 +29,10 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
 
 
 def _draw_attention(weights, heads, words, rows, title):
-    columns = min(len(heads), 2 if len(words) > 8 else 4)
-    lines = math.ceil(len(heads) / columns)
     cell = 0.28  # inches, a word in 14 points; more space would shrink everything on the screen
     name = 0.3 + 0.12 * max(len(word) for word in [*words, *rows])
+    columns = min(len(heads), max(2, int(9 / (0.3 + cell * len(words)))))
+    lines = math.ceil(len(heads) / columns)
     flat = len(rows) * lines < 4  # no room for upright words at the sides
     size = (0.3 + cell * len(words)) * columns + name + 1.2, (name + 0.6 + cell * len(rows)) * lines
     picture = style.new_picture(max(5.2, size[0]), size[1] + 0.4 * bool(title) + 0.7 * flat, title)
@@ -244,7 +244,7 @@ def plot_points(points, kinds, labels, *, title=None, axes_names=('first directi
     if not numpy.isin(kinds, range(len(labels))).all():
         found, allowed = sorted(set(kinds.tolist()))[:5], f'integers from 0 to {len(labels) - 1}'
         raise SettingsError('kinds without a label', found=found, allowed=allowed)
-    picture = style.new_picture(7.6, 6.0 + 0.4 * bool(title), title)
+    picture = style.new_picture(7.6, 5.5 + 0.4 * bool(title), title)
     axes, means = picture.subplots(), []
     for index in numpy.unique(kinds).astype(int):
         label, mine = labels[index], points[kinds == index]

@@ -21,6 +21,7 @@ from ..machine.disk import write_bytes
 
 # Okabe and Ito 2008, 'Color universal design': distinct with every kind of colour vision.
 BLUE, VERMILION, GREEN, ORANGE, SKY = '#0072B2', '#D55E00', '#009E73', '#E69F00', '#56B4E9'
+SCREEN = 80  # pixels of a page for an inch of a figure: words of 12 points have 13 pixels
 INK, GREY, FAINT = '#222222', '#5F5F5F', '#D9D9D9'
 _KINDS = {
     'any': numpy.isreal,
@@ -36,7 +37,7 @@ _STYLE = {
     **dict.fromkeys(['axes.spines.top', 'axes.spines.right'], False),
     **dict.fromkeys(['xtick.labelsize', 'ytick.labelsize'], 12),
     **dict.fromkeys(['axes.titleweight', 'figure.titleweight'], 'bold'),
-    'figure.dpi': 110,
+    'figure.dpi': 2 * SCREEN,  # sharp where a page is enlarged
     'figure.titlesize': 15,
     'font.size': 13,
     'axes.titlesize': 14,
@@ -74,11 +75,13 @@ class Picture(Figure):
 
     def bundle(self, **_):
         """What Jupyter displays: the figure by MIME type, and metadata."""
-        image = base64.b64encode(self.png()).decode('ascii')
+        content = self.png()
+        size = dict(zip(('width', 'height'), (round(SCREEN * inches) for inches in self.get_size_inches())))
         # subtle: notebooks and their exports ignore a PNG's description, but all of them prefer HTML to PNG;
         # the PNG is for programs that cannot display HTML.
-        page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}">'
-        return {'image/png': image, 'text/html': page}, {'image/png': {'alt': self.alt}}
+        page = image(self.alt, 'png', content, size['width'])
+        content = base64.b64encode(content).decode('ascii')
+        return {'image/png': content, 'text/html': page}, {'image/png': {'alt': self.alt, **size}}
 
     _repr_mimebundle_ = bundle
 
@@ -98,7 +101,13 @@ def element(tag, *content, **attributes):
     """
     opening = ''.join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
     inner = ''.join(part if isinstance(part, _Html) else html.escape(str(part)) for part in content)
-    return _Html(f'<{tag}{opening}>{inner}</{tag}>')
+    return _Html(f'<{tag}{opening}>' + (f'{inner}</{tag}>' if tag != 'img' else ''))
+
+
+def image(alt, kind, content, width):
+    """An image, `width` pixels wide, that carries its own content."""
+    source = f'data:image/{kind};base64,{base64.b64encode(content).decode("ascii")}'
+    return element('img', alt=alt, width=f'{width:.0f}', style='max-width: 100%', src=source)
 
 
 def download(text, name, kind):

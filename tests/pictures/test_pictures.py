@@ -7,6 +7,7 @@ import io
 import math
 import subprocess
 import sys
+import time
 import types
 
 import matplotlib
@@ -117,6 +118,15 @@ def test_every_picture_is_a_png_with_one_sentence_about_itself(picture):
     assert description(base64.b64decode(data['image/png'])) == picture.alt
 
 
+def test_every_picture_fits_a_notebook_and_is_sharp_when_enlarged(picture):
+    data, metadata = picture.bundle()
+    size = metadata['image/png']
+    assert size['height'] <= 480
+    assert elements(data['text/html'])[0][1]['width'] == str(size['width'])
+    with Image.open(io.BytesIO(base64.b64decode(data['image/png']))) as image:
+        assert numpy.allclose(image.size, [2 * size['width'], 2 * size['height']], atol=2)
+
+
 def test_every_word_in_every_picture_is_large_enough_for_a_lecture_hall(picture):
     assert min(text.get_fontsize() for text in texts(picture)) >= 12
 
@@ -218,24 +228,74 @@ class Shown(list):
         return types.SimpleNamespace(update=lambda data, *, metadata, raw: self.append(data))
 
 
-def test_live_curves_draw_seldom_and_finish_with_everything(monkeypatch):
+def svg_of(page):
+    """The elements of an SVG that a page shows as an image, and its words."""
+    source = elements(page)[0][1]['src'].removeprefix('data:image/svg+xml;base64,')
+    text = base64.b64decode(source).decode()
+    return elements(text), words_of(types.SimpleNamespace(html=text))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A list of what is displayed, and the time, which stands still."""
     display, now = Shown(), [0.0]
     monkeypatch.setattr('bertnli.pictures.curves._in_notebook', lambda: True)
     monkeypatch.setattr(
         'bertnli.pictures.curves.importlib.import_module', lambda name: types.SimpleNamespace(display=display)
     )
     monkeypatch.setattr('bertnli.pictures.curves.time.monotonic', lambda: now[0])
-    with LiveCurves(every=0.5) as curves:
+    return display, now
+
+
+def test_live_curves_sketch_five_times_a_second_and_finish_with_the_figure(clock):
+    display, now = clock
+    with LiveCurves(end=20) as curves:
         curves({'epoch': 0})  # nothing to draw yet
-        assert display == []
         for step in range(1, 11):
-            now[0] = step / 10
+            now[0] = step / 8
             curves({'epoch': step, 'dev_acc': 0.5})
-        assert len(display) == 2  # at 0.1 and 0.6 seconds
-    assert len(display) == 3
+        assert len(display) == 5  # 0.25 seconds after each other
+    assert len(display) == 6
     curves.close()
-    assert len(display) == 3  # nothing is missing
+    assert len(display) == 6  # nothing is missing
     assert display[-1]['image/png'] == curves.figure()._repr_mimebundle_()[0]['image/png']
+
+
+def test_the_live_axis_goes_to_the_end_and_tells_the_time_that_is_left(clock):
+    display, now = clock
+    levels = {'mlm_loss': {'guessing: ln V': 9.5, 'by frequency': 6.5}}
+    with LiveCurves(title='A <b>', end=100, levels=levels) as curves:
+        for step in (20, 40, 60):
+            now[0] = step / 10
+            curves({'step': step, 'mlm_loss': 9 - step / 100, 'nsp_loss': 0.7, 'learning_rate': 1 / step})
+    seen, words = svg_of(display[1]['text/html'])
+    assert {'A <b>', '4 s left', '20', '100', 'guessing: ln V', 'by frequency', 'train 8.4'} <= set(words)
+    frame, final = (elements(data['text/html'])[0][1] for data in (display[1], display[-1]))
+    assert frame['width'] == final['width'] == seen[0][1]['width']
+    height = curves.figure().bundle()[1]['image/png']['height']
+    assert {svg_of(data['text/html'])[0][0][1]['height'] for data in display[:-1]} == {str(height)}
+    # The curve has come half of the way, from 20 to 60.
+    curve = next(one for tag, one in seen if tag == 'polyline' and 'stroke-width' in one)
+    level = next(one for tag, one in seen if tag == 'polyline' and 'stroke-dasharray' in one)
+    (start, *_, end), (left, right) = (
+        [float(point.split(',')[0]) for point in one['points'].split()] for one in (curve, level)
+    )
+    assert (start, end) == (left, (left + right) / 2)
+    axes = curves.figure().axes[0]
+    assert axes.get_xlim()[1] == 100
+    assert {line.get_ydata()[0] for line in axes.get_lines()} >= {9.5, 6.5}
+
+
+def test_a_frame_of_live_curves_takes_few_milliseconds(clock):
+    display, _ = clock
+    curves = LiveCurves(every=0)
+    for record in STEPS:
+        curves(record)
+    start = time.process_time()
+    for _ in range(10):
+        curves(STEPS[-1])
+    assert len(display) == len(STEPS) + 9
+    assert (time.process_time() - start) / 10 < 0.05  # a PNG takes 0.5
 
 
 def test_live_curves_only_collect_outside_a_notebook():
@@ -425,6 +485,7 @@ def test_reliability_agrees_with_a_worked_example():
     [
         lambda: plot_history([]),
         lambda: plot_history([{'loss': 1.0}]),
+        lambda: plot_history(EPOCHS, levels={'loss': {'guessing': 1}}),
         lambda: plot_history([{'step': 1, 'loss': 1.0}]),
         lambda: plot_history([{'step': 1, 'mlm_loss': 'low'}]),
         lambda: plot_confusion([], []),
@@ -532,6 +593,6 @@ def test_speedups_stand_beside_the_line_of_all_workers():
 def test_source_is_shown_as_it_is_and_coloured_in_a_notebook(thing):
     shown = pictures.show_source(thing)
     assert repr(shown).strip() == inspect.getsource(thing).strip()
-    assert repr(shown).count('\n') < 60
+    assert repr(shown).count('\n') < 70
     coloured = elements(shown._repr_html_())
     assert len({attributes['style'] for tag, attributes in coloured if tag == 'span' and attributes}) > 3
