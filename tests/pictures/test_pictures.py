@@ -11,6 +11,7 @@ import time
 import types
 
 import matplotlib
+import matplotlib.backends.backend_agg  # before anything replaces the importer
 import nbclient
 import nbformat
 import numpy
