@@ -83,7 +83,6 @@ _PUBLIC = {
         'plot_confusion',
         'plot_labels',
         'plot_lengths',
-        'plot_probabilities',
         'plot_reliability',
         'show_probabilities',
     ],

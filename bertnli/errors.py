@@ -74,7 +74,3 @@ def check_finite(name, value, step, rate):
         )
         error.step = step
         raise error
-
-
-def _listed(rows):
-    return ', '.join(map(str, rows[:10])) + (', …' if len(rows) > 10 else '')

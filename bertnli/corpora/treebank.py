@@ -32,7 +32,7 @@ _FUSED = {
 # What Treebank text never has: marks and clitics at a word, plain quotes, brackets.
 _RAW = re.compile(r"""\w[;@#$%*?!…–—,:](?!\d)|[$#@]\w|["()\[\]{}]|\w(?:n't|'(?:s|m|d|ll|re|ve))(?!\S)""")
 # How other corpora (WikiText) spell the marks that Treebank gives a name.
-_PLAIN = {**{name: mark for mark, name in _BRACKETS.items()}, '``': '"', "''": '"', '`': "'"}
+PLAIN = {**{name: mark for mark, name in _BRACKETS.items()}, '``': '"', "''": '"', '`': "'"}
 
 _TYPED = {
     **dict.fromkeys('\u00ad\u061c\u180e\ufeff', None),  # soft hyphen, direction marks, byte order mark
@@ -87,7 +87,7 @@ def words(sentence, known=None):
         runs = [('``', "''")[next(quotes) % 2] if run == '"' else run for run in runs]
     out = list(chain.from_iterable(map(_split_run, runs)))
     if known is not None and not ('-lrb-' in known and '``' in known):
-        out = [_PLAIN[w] if w not in known and _PLAIN.get(w) in known else w for w in out]
+        out = [PLAIN[w] if w not in known and PLAIN.get(w) in known else w for w in out]
     return out
 
 

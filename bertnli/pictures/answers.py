@@ -81,38 +81,19 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
     return picture
 
 
-@style.applied()
-def plot_probabilities(probabilities, labels, *, title=None):
-    """A bar and a number for each label. Raises `SettingsError` unless there are `(N,)`, in [0, 1].
-
-    >>> plot_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral']).alt
-    'Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.'
-    """
-    shares, alt = _shares(probabilities, labels)
-    picture = style.new_picture(7.0, 0.9 + 0.55 * len(labels) + 0.35 * bool(title), title)
-    axes = picture.subplots()
-    axes.set_yticks(range(len(labels)), labels, fontsize=14)
-    for index, share in enumerate(shares):
-        axes.barh(index, 1, color=_TRACK, height=0.7)
-        axes.barh(index, share, height=0.7, **style.bars(index))
-        number = axes.text(1.02, index, f'{100 * share:.1f} %', va='center', fontsize=14)
-        if index == shares.argmax():
-            number.set_weight('bold')
-            axes.get_yticklabels()[index].set_weight('bold')
-    axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xticks=[])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    picture.alt = alt
-    return picture
-
-
 def show_probabilities(probabilities, labels, *, title=None):
-    """`plot_probabilities` as a `Page`: fast enough for answers while a reader types.
+    """A bar and a number for each label, as a `Page`: fast enough for answers while a reader types.
+
+    `probabilities` `(N,)` are those of `labels`; `title` stands above. Raises `SettingsError` unless they lie
+    in [0, 1] and sum to 1.
 
     >>> show_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral'])
     Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.
     """
-    (shares, alt), rows = _shares(probabilities, labels), []
+    shares, rows = style.numbers('probabilities', probabilities, 'from 0 to 1', (len(labels),)), []
+    if abs(shares.sum() - 1) > 0.01:
+        remedy = "apply softmax to the network's scores"
+        raise SettingsError('the probabilities do not sum to 1', found=shares.sum(), remedy=remedy)
     for index, (label, share) in enumerate(zip(labels, shares)):
         ink = f'background: {style.fill(index)}; outline: 1px solid {style.INK}'
         bar = style.element('div', style=f'width: {100 * share:.1f}%; height: 1em; {ink}')
@@ -124,13 +105,8 @@ def show_probabilities(probabilities, labels, *, title=None):
         ]
         weight = 'bold' if index == shares.argmax() else 'normal'
         rows.append(style.element('tr', *cells, style=f'font-weight: {weight}; background: white'))
+    alt = f'Probabilities: {", ".join(map("{} {:.1f} %".format, labels, 100 * shares))}.'
     return style.Page(alt, title, style.element('table', *rows, style=f'color: {style.INK}'))
-
-
-def _shares(probabilities, labels):
-    shares = style.numbers('probabilities', probabilities, 'from 0 to 1', (len(labels),))
-    shown = ', '.join(map('{} {:.1f} %'.format, labels, 100 * shares))
-    return shares, f'Probabilities: {shown}.'
 
 
 @style.applied()

@@ -1,6 +1,7 @@
 """Training curves: losses, accuracies and the learning rate over steps or epochs, afterwards or live."""
 
 import contextlib
+import html
 import importlib
 import itertools
 import math
@@ -162,30 +163,28 @@ def _sketch(panels, title, end, note):
     """`plot_history` as an SVG of the same size, in a hundredth of the time; `note` is beside the title."""
     _, columns, heights = _layout(panels)
     wide, top = style.SCREEN * _WIDTHS[columns], style.SCREEN * 0.4 * bool(title)
-    high = top + style.SCREEN * sum(heights)
-    parts = [_words(wide / 2, 22, title or '', 16, weight='bold', anchor='middle')]
-    parts += [_words(wide - 8, 22, note, 14, anchor='end')]
+    parts = [_words(wide / 2, 22, title or '', 'middle', 'bold', 16), _words(wide - 8, 22, note, 'end')]
     for index, panel in enumerate(panels):
-        (row, column), share = divmod(index, 2), columns
+        (row, column), share = divmod(index, columns), columns
         if panel.name == _RATE:
             row, column, share = len(heights) - 1, 0, 1
         place = column * wide / columns, top + style.SCREEN * sum(heights[:row])
         parts += _sketch_panel(panel, *place, wide / share, style.SCREEN * heights[row], end)
-    size = {'width': f'{wide:.0f}', 'height': f'{high:.0f}', 'viewBox': f'0 0 {wide:.0f} {high:.0f}'}
-    look = {'xmlns': 'http://www.w3.org/2000/svg', 'font-family': 'DejaVu Sans, sans-serif'}
-    paper = style.element('rect', width='100%', height='100%', fill='white')
-    return style.element('svg', paper, *parts, **size, **look)
+    size = f'width="{wide:.0f}" height="{top + style.SCREEN * sum(heights):.0f}"'
+    look = 'xmlns="http://www.w3.org/2000/svg" font-family="DejaVu Sans, sans-serif" fill="none"'
+    paper = '<rect width="100%" height="100%" fill="white"/>'
+    return f'<svg {size} {look}>{paper}{"".join(parts)}</svg>'
 
 
-def _words(x, y, text, size=13, fill=style.INK, weight='normal', anchor='start'):
-    look = {'font-size': f'{size}', 'font-weight': weight, 'text-anchor': anchor, 'fill': fill}
-    return style.element('text', text, x=f'{x:.1f}', y=f'{y:.1f}', **look)
+def _words(x, y, text, anchor='start', weight='normal', size=13, colour=style.INK):
+    look = f'text-anchor="{anchor}" font-weight="{weight}" font-size="{size}" fill="{colour}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{html.escape(text)}</text>'
 
 
 def _sketch_panel(panel, left, top, width, height, end):
     low, high = _limits(panel)
-    first = min(min(places) for places, _, _ in panel.curves)
-    last = max(end or 0, *(max(places) for places, _, _ in panel.curves))
+    first = min(min(places) for places, *_ in panel.curves)
+    last = max(end or 0, *(max(places) for places, *_ in panel.curves))
     x0, x1, y0, y1 = (
         left + 55,
         left + width - (12 if panel.name == _RATE else 120),
@@ -193,32 +192,32 @@ def _sketch_panel(panel, left, top, width, height, end):
         top + 32,
     )
 
-    def at(x, y):
-        across, up = (x - first) / ((last - first) or 1), (y - low) / (high - low)
-        return f'{x0 + across * (x1 - x0):.1f},{y0 - up * (y0 - y1):.1f}'
+    def up(y):
+        return y0 - (y - low) / (high - low) * (y0 - y1)
 
-    def line(places, values, **look):
-        points = ' '.join(map(at, places, values))
-        return style.element('polyline', points=points, fill='none', **look)
+    def line(places, values, look):
+        scale = (x1 - x0) / ((last - first) or 1)
+        points = ' '.join(f'{x0 + scale * (x - first):.1f},{up(y):.1f}' for x, y in zip(places, values))
+        return f'<polyline points="{points}" {look}/>'
 
-    parts = [_words(x0, top + 20, panel.name, 15, weight='bold')]
+    parts, labels = [_words(x0, top + 20, panel.name, 'start', 'bold', 15)], []
     for tick in MaxNLocator(4).tick_values(low, high):
         if low <= tick <= high:
-            parts.append(line((first, last), (tick, tick), stroke=style.FAINT))
-            parts.append(_words(x0 - 6, float(at(0, tick).split(',')[1]) + 4, f'{tick:.3g}', anchor='end'))
-    parts += [_words(x0, y0 + 17, f'{first:g}'), _words(x1, y0 + 17, f'{last:g}', anchor='end')]
-    parts += [_words((x0 + x1) / 2, y0 + 30, panel.x, 14, anchor='middle')]
-    labels = [(level, name, style.GREY) for name, level in panel.levels.items()]
-    for level in panel.levels.values():
-        parts.append(line((first, last), (level, level), stroke=style.GREY, **{'stroke-dasharray': '6 4'}))
+            parts.append(line((first, last), (tick, tick), f'stroke="{style.FAINT}"'))
+            parts.append(_words(x0 - 6, up(tick) + 4, f'{tick:.3g}', 'end'))
+    parts += [_words(x0, y0 + 17, f'{first:g}'), _words(x1, y0 + 17, f'{last:g}', 'end')]
+    parts.append(_words((x0 + x1) / 2, y0 + 30, panel.x, 'middle'))
+    for name, level in panel.levels.items():
+        parts.append(line((first, last), (level, level), f'stroke="{style.GREY}" stroke-dasharray="6 4"'))
+        labels.append((level, name, style.GREY))
     for places, values, (name, colour, *_) in panel.curves:
-        thin = slice(None, None, 1 + len(places) // 400)  # no more points than a screen has
-        points = [*places[thin], places[-1]], [*values[thin], values[-1]]
-        parts.append(line(*points, stroke=colour, **{'stroke-width': '2'}))
+        thin = 1 + len(places) // 400  # no more points than a screen has
+        points = [*places[::thin], places[-1]], [*values[::thin], values[-1]]
+        parts.append(line(*points, f'stroke="{colour}" stroke-width="2"'))
         labels.append((values[-1], f'{name} {values[-1]:.3g}', colour))
     for value, (_, text, colour) in _apart(labels, low, high) if panel.name != _RATE else ():
         weight = 'normal' if colour == style.GREY else 'bold'
-        parts.append(_words(x1 + 5, float(at(0, value).split(',')[1]) + 4, text, 13, colour, weight))
+        parts.append(_words(x1 + 5, up(value) + 4, text, 'start', weight, 13, colour))
     return parts
 
 

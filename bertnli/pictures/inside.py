@@ -1,5 +1,6 @@
 """Figures of a network's inside: attention, saliency, points of the plane."""
 
+import html
 import math
 
 import numpy
@@ -62,14 +63,14 @@ def _draw_attention(weights, heads, words, rows, title):
     return picture
 
 
-# Whatever word is under the mouse or has the focus keeps its lines, and the others lose theirs.
-_SINGLE_OUT = """
+# The word under the mouse, or with the focus, keeps its lines, and the others lose theirs.
+_RULES = """<style>
 .attention-lines g { cursor: pointer; outline: none } .attention-lines line { pointer-events: none }
 .attention-lines g:focus rect { stroke: #0072B2; stroke-width: 2 }
 .attention-lines:has(g:hover, g:focus) line { display: none }
 .attention-lines g:hover line, .attention-lines g:focus line { display: inline }
 .attention-lines g:hover text, .attention-lines g:focus text { font-weight: bold }
-"""
+</style>"""
 _ROW, _LEFT, _RIGHT, _FAINTEST = 23, 150, 370, 0.05  # pixels: a word's height, where the lines begin and end
 
 
@@ -93,23 +94,17 @@ def show_attention_lines(weights, words, *, layer=0, head=0, title=None):
     if '<sep>' not in words[:-1]:
         raise SettingsError('not the tokens of a pair', found=words, allowed='<cls> … <sep> … <sep>')
     first = words.index('<sep>') + 1
-    matrix = weights[layer, head]
-    lines = _lines_across(matrix, first)
-    told = ', '.join(f'{words[i]} to {words[j]} {weight:.2f}' for weight, i, j in lines[:3])
-    where = f'layer {layer}, head {head}'
-    alt = f'Attention between {first} and {len(words) - first} tokens, {where}: {told or "no line"}.'
-    small = [
-        _small_head(weights[place], first, place, place == (layer, head))
-        for place in numpy.ndindex(*weights.shape[:2])
-    ]
-    content = [
-        style.element('div', _large_head(lines, words, first), style='overflow-x: auto'),
-        style.element('div', *small, style='display: flex; flex-wrap: wrap; gap: 6px; max-width: 420px'),
-    ]
+    lines = _lines_across(weights[layer, head], first)
+    told = ', '.join(f'{words[i]} to {words[j]} {weight:.2f}' for weight, i, j in lines[:3]) or 'no line'
+    alt = f'Attention between {first} and {len(words) - first} tokens, layer {layer}, head {head}: {told}.'
+    large = style.element('div', _large_head(lines, words, first), style='overflow-x: auto')
+    places = numpy.ndindex(*weights.shape[:2])
+    small = [_small_head(weights[place], first, place, place == (layer, head)) for place in places]
+    small = style.element('div', *small, style='display: flex; flex-wrap: wrap; gap: 6px; max-width: 420px')
+    look = 'display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start'
     key = 'solid: the word of the premise looks; dashed: that of the hypothesis. Per cent: how much of a '
     key = style.element('p', key + "head's attention goes to the other sentence.", style='font-size: 13px')
-    look = 'display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start'
-    return style.Page(alt, title, style.element('div', *content, style=look), key)
+    return style.Page(alt, title, style.element('div', large, small, style=look), key)
 
 
 def _lines_across(matrix, first):
@@ -119,60 +114,49 @@ def _lines_across(matrix, first):
     return sorted(((matrix[i, j], i, j) for i, j in places), key=lambda line: -line[0])
 
 
+def _line(i, j, start, end, look):
+    color = f'stroke="{style.BLUE}"' if i < j else f'stroke="{style.VERMILION}" stroke-dasharray="5 3"'
+    return f'<line x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}" {color} {look}/>'
+
+
 def _large_head(lines, words, first):
-    def height(place):
-        return _ROW * (place - first * (place >= first)) + 38
-
-    def line(weight, i, j, **more):
-        start, end = (_LEFT, _RIGHT) if i < j else (_RIGHT, _LEFT)
-        look = {'stroke-width': f'{1 + 5 * weight:.1f}', 'stroke-opacity': f'{min(1, 0.3 + weight):.2f}'}
-        look['stroke'] = style.BLUE
-        if i > j:
-            look.update({'stroke': style.VERMILION, 'stroke-dasharray': '5 3'})
-        place = {'x1': f'{start}', 'y1': f'{height(i)}', 'x2': f'{end}', 'y2': f'{height(j)}'}
-        return style.element('line', **place, **look, **more)
-
+    places = [(_LEFT, _ROW * i + 38) for i in range(first)]
+    places += [(_RIGHT, _ROW * i + 38) for i in range(len(words) - first)]
+    parts, high = [_RULES], _ROW * max(first, len(words) - first) + 30
+    columns = (_LEFT - 6, 'end', 0, 'premise'), (_RIGHT + 6, 'start', _RIGHT, 'hypothesis')
+    for x, anchor, _, name in columns:
+        parts.append(f'<text x="{x}" y="14" font-size="13" text-anchor="{anchor}">{name}</text>')
     # Each line belongs to two words: what is drawn with the first is there again, unseen, for the second.
-    heads = {'y': '14', 'font-size': '13', 'fill': style.GREY}
-    left = style.element('text', 'premise', x=f'{_LEFT - 6}', **heads, **{'text-anchor': 'end'})
-    groups = [left, style.element('text', 'hypothesis', x=f'{_RIGHT + 6}', **heads)]
     for place, word in enumerate(words):
-        mine = [one for one in lines if place in one[1:]]
-        told = [f'{words[j]} {weight:.2f}' for weight, i, j in mine if i == place]
-        seen = {} if place < first else {'display': 'none'}
-        drawn = [line(*one, **seen) for one in mine]
-        left = place < first
-        box = {'x': '0' if left else f'{_RIGHT}', 'y': f'{height(place) - 12}'}
-        box = style.element('rect', width=f'{_LEFT}', height=f'{_ROW}', fill='white', **box)
-        at = {'x': f'{_LEFT - 6 if left else _RIGHT + 6}', 'y': f'{height(place) + 5}'}
-        at.update({'text-anchor': 'end' if left else 'start', 'fill': style.INK, 'font-size': '15'})
-        name = f'{word} looks at {", ".join(told) or "no word of the other sentence"}'
-        inner = [box, *drawn, style.element('text', style.shortened(word, 16), **at)]
-        groups.append(style.element('g', *inner, tabindex='0', role='img', **{'aria-label': name}))
-    wide, high = _LEFT + _RIGHT, _ROW * max(first, len(words) - first) + 30
-    size = {'width': f'{wide}', 'height': f'{high}', 'viewBox': f'0 0 {wide} {high}'}
-    rules = style.element('style', _SINGLE_OUT)
-    return style.element('svg', rules, *groups, **size, **{'class': 'attention-lines', 'role': 'group'})
+        (x, anchor, edge, _), y = columns[place >= first], places[place][1]
+        mine = [line for line in lines if place in line[1:]]
+        told = ', '.join(f'{words[j]} {weight:.2f}' for weight, i, j in mine if i == place)
+        name = html.escape(f'{word} looks at {told or "no word of the other sentence"}')
+        parts.append(f'<g tabindex="0" role="img" aria-label="{name}">')
+        parts.append(f'<rect x="{edge}" y="{y - 12}" width="{_LEFT}" height="{_ROW}" fill="white"/>')
+        for weight, i, j in mine:
+            look = f'stroke-width="{1 + 5 * weight:.1f}" stroke-opacity="{min(1, 0.3 + weight):.2f}"'
+            look += ' display="none"' * (place >= first)
+            parts.append(_line(i, j, places[i], places[j], look))
+        word = html.escape(style.shortened(word, 16))
+        parts.append(f'<text x="{x}" y="{y + 5}" font-size="15" text-anchor="{anchor}">{word}</text></g>')
+    look = f'class="attention-lines" role="group" width="{_LEFT + _RIGHT}" height="{high}" fill="{style.INK}"'
+    return style.Html(f'<svg {look}>{"".join(parts)}</svg>')
 
 
 def _small_head(matrix, first, place, chosen):
     across = matrix[:first, first:].sum() + matrix[first:, :first].sum()
-    name = 'layer {}, head {}'.format(*place)
-    told = f'{100 * across / len(matrix):.0f} %'
-    rows = max(first, len(matrix) - first)
-    lines = [
-        style.element(
-            'line',
-            **{'x1': '8', 'y1': f'{4 + 5 * min(i, j)}', 'x2': '82', 'y2': f'{4 + 5 * (max(i, j) - first)}'},
-            **{'stroke': style.BLUE if i < j else style.VERMILION, 'stroke-opacity': f'{weight:.2f}'},
-        )
-        for weight, i, j in _lines_across(matrix, first)
-    ]
-    size = {'width': '90', 'height': f'{5 * rows + 4}', 'role': 'img', 'aria-label': f'{name}: {told} across'}
-    look = f'font-size: 12px; text-align: center; border: {3 if chosen else 1}px solid '
-    look += style.BLUE if chosen else style.FAINT
-    caption = [name, style.BREAK, told]
-    return style.element('div', style.element('svg', *lines, **size), style.BREAK, *caption, style=look)
+    name, told = 'layer {}, head {}'.format(*place), f'{100 * across / len(matrix):.0f} %'
+    high = 5 * max(first, len(matrix) - first) + 4
+    parts = [f'<svg width="90" height="{high}" role="img" aria-label="{name}: {told} across">']
+    for weight, i, j in _lines_across(matrix, first):
+        ends = [(82, 4 + 5 * (one - first)) if one >= first else (8, 4 + 5 * one) for one in (i, j)]
+        parts.append(_line(i, j, *ends, f'stroke-opacity="{weight:.2f}"'))
+    frame = f'{3 if chosen else 1}px solid {style.BLUE if chosen else style.FAINT}'
+    look = f'font-size: 12px; text-align: center; border: {frame}; padding: 0 2px'
+    return style.element(
+        'div', style.Html(''.join(parts) + '</svg><br>'), name, style.BREAK, told, style=look
+    )
 
 
 def _pale(colour, share):

@@ -86,11 +86,11 @@ class Picture(Figure):
     _repr_mimebundle_ = bundle
 
 
-class _Html(str):
+class Html(str):
     """Text that is HTML already."""
 
 
-BREAK = _Html('<br>')
+BREAK = Html('<br>')
 
 
 def element(tag, *content, **attributes):
@@ -100,8 +100,8 @@ def element(tag, *content, **attributes):
     '<p title="&quot;c&quot;">a &lt; b <b>c</b></p>'
     """
     opening = ''.join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
-    inner = ''.join(part if isinstance(part, _Html) else html.escape(str(part)) for part in content)
-    return _Html(f'<{tag}{opening}>' + (f'{inner}</{tag}>' if tag != 'img' else ''))
+    inner = ''.join(part if isinstance(part, Html) else html.escape(str(part)) for part in content)
+    return Html(f'<{tag}{opening}>' + (f'{inner}</{tag}>' if tag != 'img' else ''))
 
 
 def image(alt, kind, content, width):

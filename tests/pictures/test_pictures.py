@@ -24,7 +24,6 @@ from bertnli.pictures.answers import (
     plot_confusion,
     plot_labels,
     plot_lengths,
-    plot_probabilities,
     plot_reliability,
     show_probabilities,
 )
@@ -58,7 +57,6 @@ PICTURES = {
     'confusion, a label never seen': lambda: plot_confusion([[8, 2], [0, 0]], ['yes', 'no']),
     'lengths': lambda: plot_lengths({'premise': [5, 6, 7], 'pair': [11, 12, 400]}, max_len=20),
     'labels': lambda: plot_labels({'train': [5, 4, 3], 'dev': {'neutral': 2}}, LABELS),
-    'probabilities': lambda: plot_probabilities([0.9, 0.04, 0.06], LABELS),
     'attention': lambda: plot_attention(ATTENTION, WORDS),
     'attention of <cls>': lambda: plot_attention(ATTENTION[:, :1], WORDS, head=1),
     'points': lambda: plot_points([[0, 0], [2, 0], [1, 5], [2, 2]], [0, 0, 1, 2], LABELS, title='vectors'),
@@ -158,7 +156,7 @@ def test_drawing_leaves_settings_alone_and_loads_no_pyplot():
 
 def test_a_dark_style_of_the_notebook_does_not_reach_our_pictures():
     with matplotlib.style.context('dark_background'):
-        picture = plot_probabilities([0.9, 0.04, 0.06], LABELS)
+        picture = plot_labels({'dev': [1, 2, 3]}, LABELS)
         image = Image.open(io.BytesIO(picture.png())).convert('RGB')
     assert image.getpixel((1, 1)) == (255, 255, 255)
 
@@ -371,10 +369,12 @@ def test_label_bars_are_shares_and_told_apart_by_hatch():
 
 
 def test_probability_bars_carry_their_numbers_and_the_best_is_bold():
-    picture = plot_probabilities([0.1, 0.25, 0.65], LABELS)
-    weights = {text.get_text(): text.get_weight() for text in texts(picture)}
-    assert weights['65.0 %'] == weights['neutral'] == 'bold'
-    assert weights['25.0 %'] == weights['entailment'] == 'normal'
+    page = show_probabilities([0.1, 0.25, 0.65], LABELS)
+    rows = [attributes['style'] for tag, attributes in elements(page.html) if tag == 'tr']
+    assert ['bold' in look for look in rows] == [False, False, True]
+    assert words_of(page) == ['entailment', '10.0 %', 'contradiction', '25.0 %', 'neutral', '65.0 %']
+    with pytest.raises(SettingsError, match='sum to 1'):
+        show_probabilities([0.9, 0.9, 0.1], LABELS)
 
 
 def test_attention_draws_every_head_or_the_chosen_one():
@@ -400,7 +400,7 @@ def test_attention_has_its_first_row_on_top_and_names_rows_once():
 
 def test_no_title_is_cut_and_its_own_lines_stay():
     long = 'A young man sleeps in the park near the old museum.\n→  A woman sleeps in the park.'
-    picture = plot_probabilities([0.1, 0.2, 0.7], LABELS, title=long)
+    picture = plot_labels({'dev': [1, 2, 7]}, LABELS, title=long)
     picture.draw_without_rendering()
     box = picture._suptitle.get_window_extent()
     assert box.x0 >= 0
@@ -501,8 +501,7 @@ def test_reliability_agrees_with_a_worked_example():
         lambda: plot_labels({'dev': [1, 2]}, LABELS),
         lambda: plot_labels({'dev': [0, 0, 0]}, LABELS),
         lambda: plot_labels({'dev': {'entialment': 3}}, LABELS),
-        lambda: plot_probabilities([0.5, 0.5], LABELS),
-        lambda: plot_probabilities([2.0, -1.0, 0.0], LABELS),
+        lambda: show_probabilities([2.0, -1.0, 0.0], LABELS),
         lambda: plot_attention(ATTENTION, WORDS[:-1]),
         lambda: plot_attention(ATTENTION, WORDS, head=3),
         lambda: plot_attention(ATTENTION, WORDS, rows=['one']),
