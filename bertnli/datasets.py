@@ -140,6 +140,16 @@ def _check_columns(dataset):
     counts = len(premises), len(hypotheses), len(labels)
     if len(set(counts)) > 1 or not premises:
         raise DataError('columns are empty or of different lengths', found=counts, remedy=remedy)
+    for name, column in ('premise', premises), ('hypothesis', hypotheses):
+        if not {*map(type, column)} <= {str, list, tuple}:  # quick; others may still be strings
+            for row, one in enumerate(column):
+                if not isinstance(one, (str, list, tuple)):
+                    allowed, remedy = (
+                        'a string or a list of words',
+                        'leave out rows with an empty cell (None, NaN)',
+                    )
+                    where = f'pair {row}, {name}'
+                    raise DataError('not a sentence', where=where, found=one, allowed=allowed, remedy=remedy)
     wrong = next((row for row, label in enumerate(labels) if label not in range(len(LABELS))), None)
     if wrong is not None:
         raise DataError(

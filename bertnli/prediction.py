@@ -52,6 +52,7 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MA
     >>> len(predict_snli(net, vocab, 'A dog runs.', ['a', 'dog']).probabilities)
     3
     """
+    _check_net(net)
     pair, parts = SentencePair(premise, hypothesis), []
     # A network with a vector for each segment reads both sentences as one input.
     net.apply(parts.append)
@@ -82,10 +83,8 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     end of more than 10 % (see `Unread`), and of pairs that were cut to `max_len` tokens; with
     `max_unknown` None neither.
     """
+    _check_net(net)
     devices, special = devices or devices_of(net), require_special(vocab)
-    if hasattr(net, 'mlm'):
-        remedy = 'fine-tune BERTClassifier(bert), or load_checkpoint a fine-tuned model'
-        raise SettingsError('this BERT has no head for labels', found=full_name(net), remedy=remedy)
     pairs, unread = pairs_in(pairs), Unread(max_unknown)
     # A window of the stream at a time, until it ends.
     while window := list(itertools.islice(pairs, _WINDOW * batch_size)):
@@ -97,6 +96,16 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
         rows = rows_of_table(lambda X: npx.softmax(net(X)), short, special, batch_size, devices)
         yield from map(_prediction, rows.tolist())
     unread.tell(max_len)
+
+
+def _check_net(net):
+    # A BERT or its encoder, a whole checkpoint, or what load_pretrained_model returned.
+    if not hasattr(net, 'apply') or hasattr(net, 'mlm') or hasattr(net, 'pos_embedding'):
+        allowed = 'a fine-tuned BERTClassifier, or another network with three scores'
+        remedy = 'fine-tune BERTClassifier(bert), or give the `net` of load_checkpoint(…)'
+        raise SettingsError(
+            'no network with a head for labels', found=full_name(net), allowed=allowed, remedy=remedy
+        )
 
 
 def rows_of_table(function, table, special, batch_size, devices):

@@ -47,7 +47,7 @@ class Report:
     accuracy: float
     loss: float  # mean cross-entropy, in nats
     confusion: list  # N lists of N counts, rows true, columns predicted
-    per_class: dict  # {label: precision, recall, f1, support}; 0 where nothing was predicted
+    per_class: dict  # {label: precision, recall, f1, support}; recall and f1 None where there is none
     ece: float  # expected calibration error, 15 bins
     true: numpy.ndarray  # (n,)
     predicted: numpy.ndarray  # (n,)
@@ -67,14 +67,13 @@ class Report:
         losses = -numpy.log(numpy.maximum(of_true, numpy.finfo(numpy.float32).tiny))
         figures = metrics.precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0)
         rows = zip(*(column.tolist() for column in figures))  # one for each label
-        names = 'precision', 'recall', 'f1', 'support'
         return cls(
             labels=labels,
             n=len(true),
             accuracy=float((true == predicted).mean()),
             loss=float(losses.mean()),
             confusion=metrics.confusion_matrix(true, predicted, labels=numbers).tolist(),
-            per_class={label: dict(zip(names, row)) for label, row in zip(labels, rows)},
+            per_class={label: _of_class(*row) for label, row in zip(labels, rows)},
             ece=expected_calibration_error(probabilities.max(axis=1), true == predicted),
             true=true,
             predicted=predicted,
@@ -109,7 +108,7 @@ class Report:
         """Two tables, each a list of rows of words; the first row names the columns."""
         rows = [['per label', 'precision', 'recall', 'F1', 'support']]
         for label, (*figures, support) in zip(self.labels, map(dict.values, self.per_class.values())):
-            rows.append([label, *map('{:.3f}'.format, figures), f'{support:,}'])
+            rows.append([label, *('–' if one is None else f'{one:.3f}' for one in figures), f'{support:,}'])
         counts = [[label, *map('{:,}'.format, row)] for label, row in zip(self.labels, self.confusion)]
         return rows, [['rows true, columns predicted', *self.labels], *counts]
 
@@ -132,6 +131,12 @@ class Report:
                 page += f'<tr><th scope="row">{html.escape(start)}</th>{line}</tr>'
             page += '</table>'
         return page
+
+
+def _of_class(precision, recall, f1, support):
+    """Of a label that does not occur nothing could be recalled."""
+    recall, f1 = (recall, f1) if support else (None, None)
+    return {'precision': precision, 'recall': recall, 'f1': f1, 'support': support}
 
 
 def _check_answers(true, probabilities, labels):

@@ -56,6 +56,15 @@ def visible(text, stream):
     return re.sub(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]', lambda one: repr(one.group())[1:-1], text)
 
 
+class _Closed:
+    """In place of a standard input that was closed."""
+
+    def __getattr__(self, name):
+        from ..errors import SettingsError  # lazy: the first line of all is Ctrl-C's
+
+        raise SettingsError('standard input is closed', remedy='send it a file, or a pipe')
+
+
 def _prepare_streams():
     """No file of ours may take the number of a closed standard stream; answers go through `visible`."""
     for descriptor in range(3):
@@ -63,6 +72,8 @@ def _prepare_streams():
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdin is None:
+        sys.stdin = _Closed()
     if sys.stderr is None:
         sys.stderr = open(os.devnull, 'w')  # noqa: SIM115 (until the end)
     if sys.stdout is not None and sys.stdout.isatty():

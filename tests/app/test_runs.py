@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -177,16 +178,18 @@ def shell(line, **options):
     ('line', 'said'),
     [
         ('{} > /dev/full', "the output cannot be written\n  found: 'No space left on device'\n"),
+        ('{} --file - <&-', 'standard input is closed\n  remedy: send it a file, or a pipe\n'),
         ('{} >&-', 'standard output is closed\n  remedy: send it to a file, or to /dev/null\n'),
     ],
 )
-def test_answers_that_cannot_be_written_are_told(line, said):
-    done = shell(line.format('"$@"'.replace('"$@"', ' '.join(f"'{word}'" for word in PREDICT))))
+def test_streams_that_are_full_or_closed_are_told(line, said):
+    words = COMMAND + ['predict'] if '--file' in line else PREDICT
+    done = shell(line.format(shlex.join(words)))
     assert (done.returncode, done.stderr) == (2, f'bertnli: {said}')
 
 
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
-    words = ' '.join(f"'{word}'" for word in [*COMMAND, 'data', '--out', str(tmp_path)])
+    words = shlex.join([*COMMAND, 'data', '--out', str(tmp_path)])
     done = shell(f'{words} <&- 2>&-')
     assert done.returncode == 0
     assert done.stdout.startswith('wikitext-2')

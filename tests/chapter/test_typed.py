@@ -8,11 +8,14 @@ import pytest
 
 from bertnli import (
     RESERVED,
+    BERTClassifier,
     DataError,
     SentencePair,
+    SettingsError,
     SNLIBERTDataset,
     Vocab,
     load_checkpoint,
+    load_pretrained_model,
     predict_pairs,
     predict_snli,
     read_snli,
@@ -199,6 +202,25 @@ def test_nothing_is_told_of_nothing():
     unread = Unread()
     unread.count(0, onp.array([], bool))
     unread.tell()
+
+
+def test_an_empty_cell_is_told_with_its_row():
+    for empty in (None, float('nan'), b'a'):
+        with pytest.raises(DataError, match='not a sentence') as caught:
+            SNLIBERTDataset([['a', empty], ['b', 'c'], [0, 1]], 9, Vocab(['a'], reserved_tokens=RESERVED))
+        assert caught.value.where == 'pair 1, premise'
+        assert 'NaN' in caught.value.remedy
+
+
+def test_what_is_no_network_with_three_scores_is_told(shipped):
+    bert, vocab = pretrained = load_pretrained_model('bert-wikitext2', [mx.cpu()])
+    for net in (bert, bert.encoder, pretrained, shipped):
+        with pytest.raises(SettingsError, match='no network with a head') as caught:
+            predict_snli(net, vocab, 'a dog runs .', 'it moves .')
+        assert 'BERTClassifier' in caught.value.remedy
+    with pytest.raises(SettingsError, match='not a BERT') as caught:
+        BERTClassifier(pretrained)
+    assert 'bert, vocab = load_pretrained_model' in caught.value.remedy
 
 
 # --- pairs in the forms of Python -----------------------------------------------------------------
