@@ -183,7 +183,7 @@ def shell(line, **options):
     ],
 )
 def test_streams_that_are_full_or_closed_are_told(line, said):
-    words = COMMAND + ['predict'] if '--file' in line else PREDICT
+    words = [*COMMAND, 'predict'] if '--file' in line else PREDICT
     done = shell(line.format(shlex.join(words)))
     assert (done.returncode, done.stderr) == (2, f'bertnli: {said}')
 
