@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as onp
 
-from .corpora.treebank import MAX_UNKNOWN, Unread
+from .corpora.treebank import MAX_UNKNOWN, Unread, not_a_sentence
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
@@ -140,16 +140,6 @@ def _check_columns(dataset):
     counts = len(premises), len(hypotheses), len(labels)
     if len(set(counts)) > 1 or not premises:
         raise DataError('columns are empty or of different lengths', found=counts, remedy=remedy)
-    for name, column in ('premise', premises), ('hypothesis', hypotheses):
-        if not {*map(type, column)} <= {str, list, tuple}:  # quick; others may still be strings
-            for row, one in enumerate(column):
-                if not isinstance(one, (str, list, tuple)):
-                    allowed, remedy = (
-                        'a string or a list of words',
-                        'leave out rows with an empty cell (None, NaN)',
-                    )
-                    where = f'pair {row}, {name}'
-                    raise DataError('not a sentence', where=where, found=one, allowed=allowed, remedy=remedy)
     wrong = next((row for row, label in enumerate(labels) if label not in range(len(LABELS))), None)
     if wrong is not None:
         raise DataError(
@@ -158,6 +148,11 @@ def _check_columns(dataset):
             found=labels[wrong],
             allowed=', '.join(f'{number} ({name})' for number, name in enumerate(LABELS)),
         )
+    for name, column in ('premise', premises), ('hypothesis', hypotheses):
+        # Quick for what everybody gives; all else is looked at one by one.
+        for row, one in [] if {*map(type, column)} <= {str, list, tuple} else enumerate(column):
+            if not isinstance(one, (str, list, tuple)):
+                raise not_a_sentence(one, f'pair {row}, {name}')
     return premises, hypotheses, labels
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from .corpora.treebank import MAX_UNKNOWN, Unread, pairs_in, words
+from .corpora.treebank import MAX_UNKNOWN, Unread, not_a_sentence, pairs_in, words
 from .devices import devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
@@ -156,8 +156,7 @@ def sentence_words(sentence, vocab=None):
     if isinstance(sentence, str):
         return words(sentence, vocab and vocab.token_to_idx)
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
-        allowed, remedy = 'a string, or a list of words', 'leave out pairs with an empty cell (None, NaN)'
-        raise DataError('not a sentence', found=sentence, allowed=allowed, remedy=remedy)
+        raise not_a_sentence(sentence)
     return [word.lower() for word in sentence]
 
 

@@ -170,6 +170,11 @@ def _of(pair, where):
     raise _not_pairs('no pair of sentences', where, list(names) or pair)
 
 
+def not_a_sentence(found, where=None):
+    allowed, remedy = 'a string, or a list of words', 'leave out pairs with an empty cell (None, NaN)'
+    return DataError('not a sentence', where=where, found=found, allowed=allowed, remedy=remedy)
+
+
 def _not_pairs(problem, where, found):
     allowed = (
         'SentencePairs, tuples, or dictionaries with premise and hypothesis; or two columns of sentences'

@@ -9,8 +9,8 @@ import numpy as np
 from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
 from tqdm.auto import tqdm
 
-from ..corpora.treebank import is_word, words
-from ..errors import DataError, RuntimeMismatch, SettingsError
+from ..corpora.treebank import is_word, not_a_sentence, words
+from ..errors import RuntimeMismatch, SettingsError
 from ..examples import MASK_SHARE, NUM_SPECIAL, check_max_len, kept_lengths
 from ..tokens import RESERVED, Vocab
 
@@ -43,7 +43,7 @@ def _split(sentence):
         return sentence.lower().split()
     if isinstance(sentence, (list, tuple)) and all(isinstance(word, str) for word in sentence):
         return [word.lower() for word in sentence]
-    raise DataError('not a sentence', found=sentence, allowed='a string or a list of words')
+    raise not_a_sentence(sentence)
 
 
 class Runs(dict):
