@@ -267,7 +267,8 @@ def _pretraining_text(data, settings, limit, progress):
         return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **options)
     wiki = read_wiki(folder)
     premises, hypotheses, _ = _training_pairs(data, limit)
-    paragraphs = [*wiki, *([words(p), words(h)] for p, h in zip(premises, hypotheses))]
+    pairs = ([' '.join(words(one)) for one in pair] for pair in zip(premises, hypotheses))
+    paragraphs = [*wiki, *pairs]
     dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
     if settings.wiki_times == 1:
         return dataset
