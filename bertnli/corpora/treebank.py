@@ -114,7 +114,7 @@ class Unread:
         if unknown.any():
             self.unknown += int(unknown.sum())
             self.some = list(dict.fromkeys(word for word, new in zip(words, unknown) if new))[:5]
-        if self.max_unknown is not None and self.unknown > self.max_unknown * self.words:
+        if self.max_unknown is not None and self.unknown > max(self.least - 1, self.max_unknown * self.words):
             self.tell()
 
     def tell(self, max_len=None):
