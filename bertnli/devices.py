@@ -50,6 +50,14 @@ def devices_of(net):
     return next(iter(net.collect_params().values())).list_ctx()
 
 
+def check_devices(devices):
+    """`devices` as a list; `SettingsError` if that is a name, or one device alone."""
+    if not isinstance(devices, (list, tuple)):
+        found, allowed = str(devices), 'a list, such as [mx.cpu()] or cpu_devices(2)'
+        raise SettingsError('not a list of devices', where='devices', found=found, allowed=allowed)
+    return list(devices)
+
+
 def split_batch_multi_inputs(X, y, devices):
     """Split the inputs and the labels of a batch over devices (chapter section 16.5).
 
@@ -62,7 +70,7 @@ def split_batch_multi_inputs(X, y, devices):
     >>> [[len(x) for x in shard] for shard in X], [shard.ctx for shard in y]
     ([[2, 2], [1, 1]], [cpu(0), cpu(1)])
     """
-    devices = list(devices)[: max(1, len(y))]
+    devices = check_devices(devices)[: max(1, len(y))]
     if hasattr(X, 'shape'):  # one input, as images or sentences of a sentiment are
         return _shards(X, devices), _shards(y, devices)
     # Each input is cut at the same places; the shards of one device then go together.

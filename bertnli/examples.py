@@ -114,14 +114,13 @@ def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
     >>> truncate_pair(['a', 'man', 'walks', 'home'], ['he', 'sleeps'], 4, lambda a, b, room: (room - 1, 1))
     (['a', 'man', 'walks'], ['he'])
     """
+    if isinstance(premise, str) or isinstance(hypothesis, str):
+        found, remedy = [premise, hypothesis], 'words(sentence) or sentence.split() makes one'
+        raise SettingsError('a sentence where a list of words should be', found=found, remedy=remedy)
     if max_tokens < 0:
-        raise SettingsError(
-            'negative number of words',
-            where='max_tokens',
-            found=max_tokens,
-            allowed='0 or more',
-            remedy='for a BERT input it is max_len - 3',
-        )
+        allowed, remedy = '0 or more', 'for a BERT input it is max_len - 3'
+        where, problem = 'max_tokens', 'negative number of words'
+        raise SettingsError(problem, where=where, found=max_tokens, allowed=allowed, remedy=remedy)
     premise_len, hypothesis_len = kept_lengths(len(premise), len(hypothesis), max_tokens, strategy)
     return list(premise[:premise_len]), list(hypothesis[:hypothesis_len])
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as onp
 
 from .corpora.treebank import MAX_UNKNOWN, Unread, not_a_sentence, pairs_in, words
-from .devices import devices_of
+from .devices import check_devices, devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
 from .fast.encoding import PairTable, join_pairs
@@ -53,6 +53,7 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MA
     3
     """
     _check_net(net)
+    check_fit(net, vocab)
     pair, parts = SentencePair(premise, hypothesis), []
     # A network with a vector for each segment reads both sentences as one input.
     net.apply(parts.append)
@@ -67,6 +68,19 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MA
     inputs = [np.array([vocab[one]], dtype='int32', ctx=devices_of(net)[0]) for one in sentences]  # (1, T)
     with autograd.predict_mode():
         return _prediction(npx.softmax(net(inputs))[0].tolist())
+
+
+def check_fit(net, vocab):
+    """Raise `SettingsError` unless `net` is a network, and `vocab` has a word for each row of its table."""
+    if not hasattr(net, 'collect_params'):
+        remedy = 'the network is the first argument, its vocabulary the second'
+        raise SettingsError('not a network', found=full_name(net), remedy=remedy)
+    encoder = getattr(getattr(net, 'bert', net), 'encoder', None)
+    if hasattr(encoder, 'token_embedding') and hasattr(vocab, 'token_to_idx'):
+        rows = encoder.token_embedding.weight.shape[0]
+        if rows != len(vocab):  # every number would mean another word
+            found, remedy = f'{len(vocab)} words', 'use the vocabulary of its training'
+            raise SettingsError("not this network's vocabulary", found=found, allowed=rows, remedy=remedy)
 
 
 def _prediction(row):
@@ -84,7 +98,8 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     `max_unknown` None neither.
     """
     _check_net(net)
-    devices, special = devices or devices_of(net), require_special(vocab)
+    check_fit(net, vocab)
+    devices, special = check_devices(devices or devices_of(net)), require_special(vocab)
     pairs, unread = pairs_in(pairs), Unread(max_unknown)
     # A window of the stream at a time, until it ends.
     while window := list(itertools.islice(pairs, _WINDOW * batch_size)):
@@ -157,6 +172,9 @@ def sentence_words(sentence, vocab=None):
         return words(sentence, vocab and vocab.token_to_idx)
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
         raise not_a_sentence(sentence)
+    if any(len(word.split()) > 1 for word in sentence):
+        allowed, remedy = 'the words of one sentence', 'predict_pairs(net, vocab, pairs) takes many sentences'
+        raise DataError('a sentence where a word should be', found=sentence, allowed=allowed, remedy=remedy)
     return [word.lower() for word in sentence]
 
 
@@ -172,6 +190,7 @@ def fill_mask(bert, vocab, sentence, top=5):
     >>> [len(guesses) for guesses in fill_mask(bert, vocab, 'a <mask> runs', top=2)]
     [2]
     """
+    check_fit(bert, vocab)
     special = require_special(vocab)
     if not hasattr(bert, 'mlm'):
         remedy = 'fine-tuning does not train the head for words: load the pretrained model'

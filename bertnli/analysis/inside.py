@@ -13,7 +13,7 @@ from ..errors import DataError, SettingsError
 from ..examples import get_tokens_and_segments, truncate_pair
 from ..fast.blocks import read_cls
 from ..fast.encoding import join_pairs
-from ..prediction import pair_table, rows_of_table, sentence_words
+from ..prediction import check_fit, fill_mask, pair_table, predict_pairs, rows_of_table, sentence_words
 from ..runtime import autograd, np, npx
 from ..settings import check
 from ..text import LABELS, SentencePair
@@ -43,6 +43,16 @@ class Neighbour(NamedTuple):
 
     word: str
     similarity: float
+
+
+class Counterfactual(NamedTuple):
+    """An exchanged word that flips the answer: where it stood, what stands there now, and the new answer."""
+
+    sentence: str  # 'premise' or 'hypothesis'
+    word: str
+    instead: str
+    label: str
+    probability: float
 
 
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
@@ -177,6 +187,42 @@ def _slopes(net, words, inputs, label, shares):
     return Saliency(words, LABELS[number], values.tolist())
 
 
+def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=128):
+    """What would you have to change? Every single word whose exchange flips the answer, the surest first.
+
+    The `top` likeliest fillings of each word's gap, by a pretrained `bert` with the same `vocab`, are tried
+    on the classifier `net`: one batch of pairs of at most `max_len` tokens. Returns `Counterfactual`s.
+    Raises what `fill_mask` and `predict_pairs` do.
+
+    >>> from bertnli import BERTClassifier, BERTModel, Vocab
+    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
+    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    >>> net.initialize()
+    >>> all(one.word != one.instead for one in counterfactuals(net, net.bert, vocab, 'A dog', 'runs'))
+    True
+    """
+    check('top', top, int, 1)
+    check_fit(bert, vocab)
+    pair = [sentence_words(sentence, vocab) for sentence in (premise, hypothesis)]
+    pairs, exchanged = [tuple(pair)], []
+    for name, side in ('premise', 0), ('hypothesis', 1):
+        for place, word in enumerate(pair[side]):
+            gap, changed = list(pair[side]), list(pair)
+            gap[place] = '<mask>'
+            # Signs are neither exchanged nor put in: another full stop is no thought.
+            guesses = fill_mask(bert, vocab, gap, top)[0] if any(map(str.isalnum, word)) else ()
+            for other in (guess.word for guess in guesses):
+                if other != word and any(map(str.isalnum, other)):
+                    changed[side] = [*gap[:place], other, *gap[place + 1 :]]
+                    pairs.append(tuple(changed))
+                    exchanged.append((name, word, other))
+    options = {'batch_size': len(pairs), 'max_len': max_len, 'max_unknown': None}
+    whole, *answers = predict_pairs(net, vocab, pairs, **options)
+    found = [(*what, new.label, max(new.probabilities)) for what, new in zip(exchanged, answers)]
+    flips = [Counterfactual(*one) for one in found if one[3] != whole.label]
+    return sorted(flips, key=lambda flip: -flip.probability)
+
+
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
@@ -189,6 +235,7 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     >>> cls_vectors(bert, vocab, [SentencePair('A dog', 'runs'), SentencePair('A dog', 'A dog')]).shape
     (2, 4)
     """
+    check_fit(net, vocab)
     pairs = list(pairs)
     if not pairs:
         raise DataError('there are no pairs', found=pairs, allowed='at least one SentencePair')
@@ -229,6 +276,7 @@ def _encoder(net):
 
 def _one_pair(net, vocab, premise, hypothesis, max_len):
     """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
+    check_fit(net, vocab)
     special = require_special(vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
     kept = truncate_pair(sentence_words(premise, vocab), sentence_words(hypothesis, vocab), max_len - 3)

@@ -2,5 +2,5 @@
 
 import lazy_loader
 
-_FILES = ['answers', 'curves', 'inside', 'playground', 'speed', 'style']
+_FILES = ['answers', 'browse', 'curves', 'inside', 'playground', 'speed', 'style']
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _FILES)

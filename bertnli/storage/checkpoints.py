@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from .. import runtime
 from ..corpora.files import download_extract
-from ..devices import devices_of, try_all_gpus
+from ..devices import check_devices, devices_of, try_all_gpus
 from ..errors import CheckpointError, SettingsError
 from ..machine.disk import as_json, read_regular, write_bytes
 from ..model import BERTClassifier, BERTModel
@@ -172,7 +172,7 @@ def load_checkpoint(folder, devices=None, *, kind=None):
             'this is not a model folder',
             where=str(folder.absolute()),  # a notebook runs in its own folder, which its reader may not know
             found=f'no readable manifest.json ({error.strerror})',
-            allowed='a folder written by `bertnli pretrain`, `finetune` or `demo`',
+            allowed=f'{", ".join(SHIPPED)}, or a folder written by `bertnli pretrain`, `finetune` or `demo`',
             remedy='check the path',
         ) from error
     if kind and manifest['kind'] != kind:
@@ -182,7 +182,8 @@ def load_checkpoint(folder, devices=None, *, kind=None):
         raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
     vocab, weights, settings = _read_files(folder, manifest)
     net = _build(manifest['kind'], len(vocab), settings)
-    _set_weights(net, weights, devices or try_all_gpus(), str(folder))
+    alone = hasattr(devices, 'device_typeid')
+    _set_weights(net, weights, check_devices([devices] if alone else devices or try_all_gpus()), str(folder))
     labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
     return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
 

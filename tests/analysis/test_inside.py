@@ -1,6 +1,7 @@
 """Attention that is used, words that are really deleted, slopes that are slopes, vectors that are read."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -19,11 +20,15 @@ from bertnli import (
     Vocab,
     attention,
     cls_vectors,
+    counterfactuals,
+    fill_mask,
     integrated_gradients,
+    load_checkpoint,
     nearest_words,
     occlusion,
     predict_snli,
     saliency,
+    words,
 )
 from bertnli.runtime import autograd, d2l, np
 
@@ -191,6 +196,27 @@ def test_without_a_label_the_networks_answer_is_explained_and_nothing_is_left_be
 def test_a_sentence_without_words_is_named(function):
     with pytest.raises(DataError, match='no words'):
         function(NET, VOCAB, 'a dog', ' ')
+
+
+def test_counterfactuals_are_single_words_whose_exchange_flips_the_answer():
+    net, bert = load_checkpoint('bert-nli-small'), load_checkpoint('bert-wikitext2')
+    pair = 'A man sleeps in the park.', 'A person sleeps.'
+    found = counterfactuals(net.net, bert.net, net.vocab, *pair, top=6)
+    before = predict_snli(net.net, net.vocab, *pair).label
+    for one in found[:4]:
+        changed = dict(zip(('premise', 'hypothesis'), pair))
+        assert one.word in words(changed[one.sentence])
+        changed[one.sentence] = re.sub(rf'\b{one.word}\b', one.instead, changed[one.sentence].lower())
+        answer = predict_snli(net.net, net.vocab, **changed, max_unknown=None)
+        assert answer.label == one.label != before
+        assert max(answer.probabilities) == pytest.approx(one.probability, abs=1e-4)
+    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+    assert all(any(map(str.isalnum, one.instead)) for one in found)
+    gap = 'a man <mask> in the park .'.split()
+    guessed = {guess.word for guess in fill_mask(bert.net, bert.vocab, gap, 6)[0]}
+    assert {one.instead for one in found if one[:2] == ('premise', 'sleeps')} <= guessed
+    with pytest.raises(SettingsError, match='vocabulary'):
+        counterfactuals(net.net, NET.bert, net.vocab, *pair)
 
 
 # --- vectors --------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 """The playground, without a browser: what a reader types is what the widgets then show."""
 
+import base64
+import csv
 import importlib
+import re
 import time
 
 import pytest
@@ -12,14 +15,19 @@ from bertnli import (
     BERTClassifier,
     BERTModel,
     CheckpointError,
+    Report,
     RuntimeMismatch,
+    SentencePair,
     SettingsError,
     Vocab,
     attention,
+    browse,
+    download_extract,
     load_checkpoint,
     occlusion,
     playground,
     predict_snli,
+    read_snli,
     save_checkpoint,
     show_attention_lines,
 )
@@ -238,3 +246,92 @@ def test_without_ipywidgets_one_error_says_what_to_install(monkeypatch):
 
 def test_the_function_stays_the_function_when_its_file_is_imported():
     assert callable(importlib.import_module('bertnli').playground)
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+PEOPLE = [
+    SentencePair('A man sleeps.', 'A man, a woman.', 0),
+    SentencePair('A woman runs.', 'Nobody <b>', 1),
+    SentencePair('A dog runs in the park.', 'A dog runs.', 2),
+    SentencePair('A dog.', 'The woman sleeps', 0),
+]
+SHARES = [[0.9, 0.1, 0.0], [0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.3, 0.7, 0.0]]
+
+
+@pytest.fixture
+def browser():
+    return browse(Report.from_probabilities([pair.label for pair in PEOPLE], SHARES), PEOPLE)
+
+
+def numbers(browser):
+    return [row[0] for row in browser.rows]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'left'),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({'label': 'entailment'}, [0, 3]),
+        ({'predicted': 'entailment'}, [0, 1]),
+        ({'label': 'entailment', 'predicted': 'contradiction'}, [3]),
+        ({'label': 'nonsense'}, []),
+        ({'word': 'MAN'}, [0]),  # and no woman
+        ({'word': 'woman'}, [0, 1, 3]),
+        ({'word': '<b>'}, [1]),
+        ({'word': '('}, []),
+        ({'sort': 'confidence'}, [1, 3, 2, 0]),
+        ({'sort': 'words, falling'}, [2, 0, 1, 3]),
+        ({'sort': 'label'}, [1, 0, 3, 2]),
+    ],
+)
+def test_pairs_are_filtered_and_sorted(browser, settings, left):
+    for name, value in settings.items():
+        getattr(browser, name).value = value
+    assert numbers(browser) == left
+    assert f'{len(left)} of 4 pairs' in browser._table.value
+    assert '<b>' not in browser._table.value
+
+
+def test_lengths_and_confidences_have_a_lowest_and_a_highest(browser):
+    browser.lengths[0].value = 6
+    assert numbers(browser) == [0, 2]
+    browser.confidences[1].value = 0.85
+    assert numbers(browser) == [2]
+    browser.confidences[0].value = 0.82
+    assert numbers(browser) == []
+
+
+def test_a_cell_of_the_confusion_shows_its_pairs(browser):
+    cells = [one for one in browser.confusion.children if hasattr(one, 'click')]
+    assert [cell.description for cell in cells] == '1 1 0 1 0 0 0 0 1'.split()
+    cells[1].click()
+    assert [row[1:6] for row in browser.rows] == [
+        ('A dog.', 'The woman sleeps', 'entailment', 'contradiction', 0.7)
+    ]
+
+
+def test_what_is_left_is_saved_as_csv(browser):
+    browser.predicted.value = 'neutral'
+    assert list(csv.reader(browser.csv.splitlines())) == [
+        'row premise hypothesis label predicted confidence words'.split(),
+        ['2', PEOPLE[2].premise, PEOPLE[2].hypothesis, 'neutral', 'neutral', '0.8', '9'],
+    ]
+    content = re.search('href="data:text/csv;base64,([^"]*)" *', browser._table.value)[1]
+    assert base64.b64decode(content).decode() == browser.csv
+
+
+def test_data_alone_has_no_predictions_and_pages_are_turned():
+    data = download_extract('SNLI', data_dir='sample')
+    browser = browse(read_snli(data, split='dev'))
+    assert browser.confusion.children == ()
+    assert (len(browser.rows), browser.page.max) == (1000, 50)
+    first = browser._table.value
+    browser.page.value = 50
+    assert first != browser._table.value
+    assert '<td style="text-align: left">999</td>' in browser._table.value
+    browser.word.value = 'dog'
+    assert browser.page.value == 1
+    assert repr(browser) == f'Browser({len(browser.rows)} of 1,000 pairs)'
+    with pytest.raises(SettingsError, match='not the pairs'):
+        browse(Report.from_probabilities([0], [[1, 0, 0]]), PEOPLE)
