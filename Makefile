@@ -55,7 +55,7 @@ cpu: $(INSTALLED)  ## go back from `make gpu`
 	$(RUN) pip install --quiet --force-reinstall --no-deps mxnet==1.9.1
 
 notebook: $(INSTALLED)  ## open the notebooks in JupyterLab
-	$(RUN) jupyterlab notebooks/0-start-here.ipynb $(ARGS)
+	$(RUN) jupyterlab $(shell test "$$(id -u)" != 0 || echo --allow-root) notebooks/0-start-here.ipynb $(ARGS)
 
 book: $(INSTALLED)  ## all notebooks as linked pages that open from disk: build/book/index.html
 	$(PIP) --quiet --editable '.[pages]'

@@ -76,7 +76,7 @@ def check_fit(net, vocab):
         remedy = 'the network is the first argument, its vocabulary the second'
         raise SettingsError('not a network', found=full_name(net), remedy=remedy)
     encoder = getattr(getattr(net, 'bert', net), 'encoder', None)
-    if hasattr(encoder, 'token_embedding') and hasattr(vocab, 'token_to_idx'):
+    if hasattr(encoder, 'token_embedding') and '<cls>' in getattr(vocab, 'token_to_idx', ()):
         rows = encoder.token_embedding.weight.shape[0]
         if rows != len(vocab):  # every number would mean another word
             found, remedy = f'{len(vocab)} words', 'use the vocabulary of its training'

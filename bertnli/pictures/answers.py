@@ -100,7 +100,7 @@ def show_probabilities(probabilities, labels, *, title=None):
         track = style.element('div', bar, style=f'background: {_TRACK}')
         cells = [
             style.element('td', label, style='padding-right: 0.8em'),
-            style.element('td', track, style='width: 20em'),
+            style.element('td', track, style='width: 14em'),
             style.element('td', f'{100 * share:.1f} %', style='text-align: right; padding-left: 0.8em'),
         ]
         weight = 'bold' if index == shares.argmax() else 'normal'

@@ -97,7 +97,7 @@ def show_attention_lines(weights, words, *, layer=0, head=0, title=None):
     lines = _lines_across(weights[layer, head], first)
     told = ', '.join(f'{words[i]} to {words[j]} {weight:.2f}' for weight, i, j in lines[:3]) or 'no line'
     alt = f'Attention between {first} and {len(words) - first} tokens, layer {layer}, head {head}: {told}.'
-    large = style.element('div', _large_head(lines, words, first), style='overflow-x: auto')
+    large = style.element('div', _large_head(lines, words, first))
     places = numpy.ndindex(*weights.shape[:2])
     small = [_small_head(weights[place], first, place, place == (layer, head)) for place in places]
     small = style.element('div', *small, style='display: flex; flex-wrap: wrap; gap: 6px; max-width: 420px')
@@ -140,8 +140,9 @@ def _large_head(lines, words, first):
             parts.append(_line(i, j, places[i], places[j], look))
         word = html.escape(style.shortened(word, 16))
         parts.append(f'<text x="{x}" y="{y + 5}" font-size="15" text-anchor="{anchor}">{word}</text></g>')
-    look = f'class="attention-lines" role="group" width="{_LEFT + _RIGHT}" height="{high}" fill="{style.INK}"'
-    return style.Html(f'<svg {look}>{"".join(parts)}</svg>')
+    wide, look = _LEFT + _RIGHT, 'class="attention-lines" role="group" style="max-width: 100%; height: auto"'
+    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" fill="{style.INK}"'
+    return style.Html(f'<svg {look} {size}>{"".join(parts)}</svg>')
 
 
 def _small_head(matrix, first, place, chosen):

@@ -175,7 +175,8 @@ class _Column:
         self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])
         self.name, self.attention = name, None
         self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(3))
-        self.box = widgets.VBox([self.answer, self.reasons, self.looks])
+        width = {'width': '49%', 'min_width': '25em'} if named else {}
+        self.box = widgets.VBox([self.answer, self.reasons, self.looks], layout=width)
 
     def clear(self):
         self.attention = None

@@ -113,7 +113,8 @@ def image(alt, kind, content, width):
 def download(text, name, kind):
     """A link that saves `text` as a file; it works on a page without a kernel, too."""
     content = base64.b64encode(text.encode()).decode('ascii')
-    return element('a', f'Save as {name}', download=name, href=f'data:{kind};base64,{content}')
+    look = {'style': 'text-decoration: underline', 'href': f'data:{kind};base64,{content}'}
+    return element('a', f'Save as {name}', download=name, **look)
 
 
 class Page:

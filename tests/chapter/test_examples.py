@@ -81,7 +81,7 @@ def test_a_rule_of_the_readers_own_is_followed_for_numbers_and_for_arrays(pairs,
 @pytest.mark.parametrize('kept', [(-1, 2), (6, 0), (3, 4), (5, 3), None, 7, (1, 2, 3)])
 def test_a_rule_that_keeps_what_is_not_there_or_does_not_fit_is_refused(kept):
     with pytest.raises(SettingsError, match='for 5 and 3 words and room for 7'):
-        truncate_pair('abcde', 'xyz', 7, lambda premise, hypothesis, room: kept)
+        truncate_pair(list('abcde'), list('xyz'), 7, lambda premise, hypothesis, room: kept)
 
 
 @given(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import random_weights
 
+import bertnli
 from bertnli import (
     LABELS,
     RESERVED,
@@ -291,3 +292,39 @@ def test_bert_of_d2l_fills_gaps():
     bert.initialize()
     bert(*(np.zeros((1, 3), dtype='int32') for _ in range(2)), np.array([3]), np.array([[1]]))
     assert len(fill_mask(bert, VOCAB, 'a <mask> sleeps', top=3)[0]) == 3
+
+
+# --- those who import one function ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('mistake', 'told'),
+    [
+        (lambda net, v: predict_snli(v, net, 'a', 'a'), 'not a network'),
+        (lambda net, v: list(predict_pairs(v, net, [('a', 'a')])), 'not a network'),
+        (lambda net, v: bertnli.fill_mask(v, net.bert, 'a <mask>'), 'not a network'),
+        (lambda net, v: bertnli.occlusion(v, net, 'a', 'a'), 'not a network'),
+        (lambda net, v: bertnli.playground(v, net), 'not a network'),
+        (lambda net, v: predict_snli(net, FOREIGN, 'a', 'a'), "not this network's vocabulary"),
+        (lambda net, v: bertnli.fill_mask(net.bert, FOREIGN, 'a <mask>'), "not this network's vocabulary"),
+        (lambda net, v: bertnli.attention(net, FOREIGN, 'a', 'a'), "not this network's vocabulary"),
+        (lambda net, v: predict_snli(net, v, ['a b.', 'b c'], ['a', 'b']), 'a sentence where a word'),
+        (lambda net, v: bertnli.truncate_pair('a b c', ['a'], 3), 'a sentence where a list of words'),
+        (lambda net, v: list(predict_pairs(net, v, [('a', 'a')], devices='cpu')), 'not a list of devices'),
+        (lambda net, v: bertnli.split_batch_multi_inputs([1], [1], 'cpu'), 'not a list of devices'),
+        (lambda net, v: bertnli.load_checkpoint('bert-nli-small', 'cpu'), 'not a list of devices'),
+        (lambda net, v: bertnli.load_checkpoint('bert-nli-smal'), 'not a model folder'),
+        (lambda net, v: bertnli.show_probabilities([0.9, 0.9, 0], bertnli.LABELS), 'do not sum to 1'),
+    ],
+)
+def test_what_is_mixed_up_is_told(mistake, told):
+    vocab = bertnli.Vocab(['a', 'b'], reserved_tokens=bertnli.RESERVED)
+    net = bertnli.BERTClassifier(bertnli.BERTModel(len(vocab), 4, 4, 2, 1, 0))
+    net.initialize()
+    with pytest.raises(bertnli.BertNLIError, match=told) as error:
+        mistake(net, vocab)
+    if told == 'not a model folder':
+        assert 'bert-nli-small' in error.value.allowed
+
+
+FOREIGN = bertnli.Vocab(['a', 'b', 'c'], reserved_tokens=bertnli.RESERVED)
