@@ -53,8 +53,9 @@ def devices_of(net):
 def check_devices(devices):
     """`devices` as a list; `SettingsError` if that is a name, or one device alone."""
     if not isinstance(devices, (list, tuple)):
-        found, allowed = str(devices), 'a list, such as [mx.cpu()] or cpu_devices(2)'
-        raise SettingsError('not a list of devices', where='devices', found=found, allowed=allowed)
+        raise SettingsError(
+            'not a list of devices', found=str(devices), allowed='[mx.cpu()], cpu_devices(2), …'
+        )
     return list(devices)
 
 

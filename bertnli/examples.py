@@ -115,12 +115,10 @@ def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
     (['a', 'man', 'walks'], ['he'])
     """
     if isinstance(premise, str) or isinstance(hypothesis, str):
-        found, remedy = [premise, hypothesis], 'words(sentence) or sentence.split() makes one'
-        raise SettingsError('a sentence where a list of words should be', found=found, remedy=remedy)
+        raise SettingsError('not lists of words', found=[premise, hypothesis], remedy='sentence.split()')
     if max_tokens < 0:
-        allowed, remedy = '0 or more', 'for a BERT input it is max_len - 3'
-        where, problem = 'max_tokens', 'negative number of words'
-        raise SettingsError(problem, where=where, found=max_tokens, allowed=allowed, remedy=remedy)
+        allowed = '0 or more words; max_len - 3 for a BERT input'
+        raise SettingsError('negative max_tokens', where='max_tokens', found=max_tokens, allowed=allowed)
     premise_len, hypothesis_len = kept_lengths(len(premise), len(hypothesis), max_tokens, strategy)
     return list(premise[:premise_len]), list(hypothesis[:hypothesis_len])
 

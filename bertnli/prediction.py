@@ -53,7 +53,6 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MA
     3
     """
     _check_net(net)
-    check_fit(net, vocab)
     pair, parts = SentencePair(premise, hypothesis), []
     # A network with a vector for each segment reads both sentences as one input.
     net.apply(parts.append)
@@ -71,16 +70,11 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MA
 
 
 def check_fit(net, vocab):
-    """Raise `SettingsError` unless `net` is a network, and `vocab` has a word for each row of its table."""
-    if not hasattr(net, 'collect_params'):
-        remedy = 'the network is the first argument, its vocabulary the second'
-        raise SettingsError('not a network', found=full_name(net), remedy=remedy)
+    """Raise `SettingsError` unless `vocab` has a word for each row of the network's table of words."""
     encoder = getattr(getattr(net, 'bert', net), 'encoder', None)
-    if hasattr(encoder, 'token_embedding') and '<cls>' in getattr(vocab, 'token_to_idx', ()):
-        rows = encoder.token_embedding.weight.shape[0]
-        if rows != len(vocab):  # every number would mean another word
-            found, remedy = f'{len(vocab)} words', 'use the vocabulary of its training'
-            raise SettingsError("not this network's vocabulary", found=found, allowed=rows, remedy=remedy)
+    if hasattr(encoder, 'token_embedding') and encoder.token_embedding.weight.shape[0] != len(vocab):
+        words = encoder.token_embedding.weight.shape[0]  # with another, each number means another word
+        raise SettingsError("not this network's vocabulary", found=len(vocab), allowed=f'{words} words')
 
 
 def _prediction(row):
@@ -98,8 +92,8 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
     `max_unknown` None neither.
     """
     _check_net(net)
-    check_fit(net, vocab)
     devices, special = check_devices(devices or devices_of(net)), require_special(vocab)
+    check_fit(net, vocab)
     pairs, unread = pairs_in(pairs), Unread(max_unknown)
     # A window of the stream at a time, until it ends.
     while window := list(itertools.islice(pairs, _WINDOW * batch_size)):
@@ -118,9 +112,8 @@ def _check_net(net):
     if not hasattr(net, 'apply') or hasattr(net, 'mlm') or hasattr(net, 'pos_embedding'):
         allowed = 'a fine-tuned BERTClassifier, or another network with three scores'
         remedy = 'fine-tune BERTClassifier(bert), or give the `net` of load_checkpoint(…)'
-        raise SettingsError(
-            'no network with a head for labels', found=full_name(net), allowed=allowed, remedy=remedy
-        )
+        problem, found = 'no network with a head for labels', full_name(net)
+        raise SettingsError(problem, found=found, allowed=allowed, remedy=remedy)
 
 
 def rows_of_table(function, table, special, batch_size, devices):
@@ -173,8 +166,8 @@ def sentence_words(sentence, vocab=None):
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
         raise not_a_sentence(sentence)
     if any(len(word.split()) > 1 for word in sentence):
-        allowed, remedy = 'the words of one sentence', 'predict_pairs(net, vocab, pairs) takes many sentences'
-        raise DataError('a sentence where a word should be', found=sentence, allowed=allowed, remedy=remedy)
+        remedy = 'predict_pairs(net, vocab, pairs) takes many sentences'
+        raise DataError('a sentence where a word should be', found=sentence, remedy=remedy)
     return [word.lower() for word in sentence]
 
 
@@ -190,8 +183,8 @@ def fill_mask(bert, vocab, sentence, top=5):
     >>> [len(guesses) for guesses in fill_mask(bert, vocab, 'a <mask> runs', top=2)]
     [2]
     """
-    check_fit(bert, vocab)
     special = require_special(vocab)
+    check_fit(bert, vocab)
     if not hasattr(bert, 'mlm'):
         remedy = 'fine-tuning does not train the head for words: load the pretrained model'
         raise SettingsError('this network cannot fill gaps', found=full_name(bert), remedy=remedy)

@@ -202,7 +202,6 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
     True
     """
     check('top', top, int, 1)
-    check_fit(bert, vocab)
     pair = [sentence_words(sentence, vocab) for sentence in (premise, hypothesis)]
     pairs, exchanged = [tuple(pair)], []
     for name, side in ('premise', 0), ('hypothesis', 1):
@@ -235,11 +234,11 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     >>> cls_vectors(bert, vocab, [SentencePair('A dog', 'runs'), SentencePair('A dog', 'A dog')]).shape
     (2, 4)
     """
-    check_fit(net, vocab)
     pairs = list(pairs)
     if not pairs:
         raise DataError('there are no pairs', found=pairs, allowed='at least one SentencePair')
     encoder, special = _encoder(net), require_special(vocab)
+    check_fit(net, vocab)
     table = pair_table(pairs, vocab).shortened(max_len)
     return rows_of_table(lambda X: read_cls(encoder, *X), table, special, batch_size, devices_of(net))
 
@@ -276,8 +275,8 @@ def _encoder(net):
 
 def _one_pair(net, vocab, premise, hypothesis, max_len):
     """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
-    check_fit(net, vocab)
     special = require_special(vocab)
+    check_fit(net, vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
     kept = truncate_pair(sentence_words(premise, vocab), sentence_words(hypothesis, vocab), max_len - 3)
     arrays = join_pairs(table, onp.array([0]), special)

@@ -8,7 +8,7 @@ from ..analysis.inside import attention, occlusion
 from ..corpora.files import data_dir
 from ..corpora.treebank import PLAIN
 from ..errors import DataError, RuntimeMismatch, SettingsError
-from ..prediction import check_fit, predict_snli, sentence_words
+from ..prediction import predict_snli, sentence_words
 from ..runtime import full_name
 from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
@@ -37,9 +37,7 @@ def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=None):
     >>> play.notes
     ['Words not in the vocabulary, read as <unk>: zebra']
     """
-    if hasattr(net, 'token_to_idx') or (
-        hasattr(net, 'collect_params') and (vocab is None or hasattr(vocab, 'token_to_idx'))
-    ):
+    if hasattr(net, 'collect_params') and (vocab is None or hasattr(vocab, 'token_to_idx')):
         given = [(net, vocab)]
     else:
         given = [net] if vocab is None else [net, vocab]
@@ -164,7 +162,8 @@ class _Column:
     def __init__(self, widgets, model, max_len, named):
         if isinstance(model, (tuple, list)):
             (net, vocab), name = model, full_name(model[0]).split('.')[-1]
-            check_fit(net, vocab)
+        elif hasattr(model, 'token_to_idx'):
+            raise SettingsError('a vocabulary where a network should be', remedy='playground(net, vocab)')
         else:
             loaded = load_checkpoint(model, kind='nli')
             net, vocab, max_len, name = loaded.net, loaded.vocab, loaded.max_len, str(model)

@@ -300,16 +300,16 @@ def test_bert_of_d2l_fills_gaps():
 @pytest.mark.parametrize(
     ('mistake', 'told'),
     [
-        (lambda net, v: predict_snli(v, net, 'a', 'a'), 'not a network'),
-        (lambda net, v: list(predict_pairs(v, net, [('a', 'a')])), 'not a network'),
-        (lambda net, v: bertnli.fill_mask(v, net.bert, 'a <mask>'), 'not a network'),
-        (lambda net, v: bertnli.occlusion(v, net, 'a', 'a'), 'not a network'),
-        (lambda net, v: bertnli.playground(v, net), 'not a network'),
+        (lambda net, v: predict_snli(v, net, 'a', 'a'), 'no network'),
+        (lambda net, v: list(predict_pairs(v, net, [('a', 'a')])), 'no network'),
+        (lambda net, v: bertnli.fill_mask(v, net.bert, 'a <mask>'), 'BERTModel without <unk>'),
+        (lambda net, v: bertnli.occlusion(v, net, 'a', 'a'), 'BERTClassifier without <unk>'),
+        (lambda net, v: bertnli.playground(v, net), 'a vocabulary where a network'),
         (lambda net, v: predict_snli(net, FOREIGN, 'a', 'a'), "not this network's vocabulary"),
         (lambda net, v: bertnli.fill_mask(net.bert, FOREIGN, 'a <mask>'), "not this network's vocabulary"),
         (lambda net, v: bertnli.attention(net, FOREIGN, 'a', 'a'), "not this network's vocabulary"),
         (lambda net, v: predict_snli(net, v, ['a b.', 'b c'], ['a', 'b']), 'a sentence where a word'),
-        (lambda net, v: bertnli.truncate_pair('a b c', ['a'], 3), 'a sentence where a list of words'),
+        (lambda net, v: bertnli.truncate_pair('a b c', ['a'], 3), 'not lists of words'),
         (lambda net, v: list(predict_pairs(net, v, [('a', 'a')], devices='cpu')), 'not a list of devices'),
         (lambda net, v: bertnli.split_batch_multi_inputs([1], [1], 'cpu'), 'not a list of devices'),
         (lambda net, v: bertnli.load_checkpoint('bert-nli-small', 'cpu'), 'not a list of devices'),
@@ -321,8 +321,9 @@ def test_what_is_mixed_up_is_told(mistake, told):
     vocab = bertnli.Vocab(['a', 'b'], reserved_tokens=bertnli.RESERVED)
     net = bertnli.BERTClassifier(bertnli.BERTModel(len(vocab), 4, 4, 2, 1, 0))
     net.initialize()
-    with pytest.raises(bertnli.BertNLIError, match=told) as error:
+    with pytest.raises(bertnli.BertNLIError) as error:
         mistake(net, vocab)
+    assert told in str(error.value)
     if told == 'not a model folder':
         assert 'bert-nli-small' in error.value.allowed
 
