@@ -53,9 +53,7 @@ def devices_of(net):
 def check_devices(devices):
     """`devices` as a list; `SettingsError` if that is a name, or one device alone."""
     if not isinstance(devices, (list, tuple)):
-        raise SettingsError(
-            'not a list of devices', found=str(devices), allowed='[mx.cpu()], cpu_devices(2), …'
-        )
+        raise SettingsError('not a list of devices', found=str(devices), allowed='[mx.cpu()], …')
     return list(devices)
 
 
