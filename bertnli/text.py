@@ -6,20 +6,21 @@ It neither splits sentences into words (tokens.py) nor knows where the files are
 
 import itertools
 import os
-import sys
 from typing import NamedTuple, Optional
 
-from .corpora.rows import BLANK, HEADER, NO_LABEL, BadRow, Rows, read_lines, warn_of_skipped
+from .corpora.pairs import PairFiles, PairRows, without_holes
+from .corpora.prose import read_prose
+from .corpora.rows import BLANK, NO_LABEL, NO_SENTENCES, BadRow, Rows, read_lines, warn_of_skipped
 from .errors import DataError, SettingsError
 
 # The index is the label's number, in the chapter's order. Other libraries use other orders.
 LABELS = ('entailment', 'contradiction', 'neutral')
 _LABEL_IDS = {label: number for number, label in enumerate(LABELS)}
 MAX_SKIPPED = 0.01  # the share of malformed rows that is skipped with a warning
-# A file of SNLI has fourteen columns; we read the first three.
-_COLUMNS = 14
-_HEADER = ['gold_label', 'sentence1_binary_parse', 'sentence2_binary_parse']
-_REMEDY = 'correct or delete the line, or tolerate a share of such rows with max_skipped'
+# Data of two classes joins two of the three: 'not-entailment'.
+_NEITHER = len(LABELS)
+_NAME_IT = 'name the column, as in --columns label=gold'
+_HUGGING_FACE = 'say what the numbers mean: --labels entailment,neutral,contradiction, or labels=…'
 
 
 class SentencePair(NamedTuple):
@@ -33,19 +34,21 @@ class SentencePair(NamedTuple):
 class SNLIData(list):
     """[premises, hypotheses, labels], as in the chapter, and what was skipped on the way.
 
-    `skipped` maps a reason to (how many rows, the first line numbers); `split` is 'train', 'dev' or 'test'.
+    `skipped` maps a reason to (how many rows, the first line numbers); `split` is 'train', 'dev' or 'test';
+    `names` are those of the labels, which differ from `LABELS` only in data of two classes.
     """
 
-    def __init__(self, columns=((), (), ()), *, split=None, path=None, skipped=None):
+    def __init__(self, columns=((), (), ()), *, split=None, path=None, skipped=None, names=LABELS):
         super().__init__(columns)
-        self.split, self.path, self.skipped = split, path, dict(skipped or {})
+        self.split, self.path, self.skipped, self.names = split, path, dict(skipped or {}), names
 
 
 def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MAX_SKIPPED):
-    """Read a split of SNLI: an `SNLIData`, that is [premises, hypotheses, labels].
+    """Read a split of SNLI, or of a reader's own pairs: an `SNLIData`, [premises, hypotheses, labels].
 
-    The sentences are the words of the binary-parse columns, brackets removed, case kept (chapter,
-    section 'The Stanford Natural Language Inference Dataset'). `is_train` chooses train or test as
+    SNLI's sentences are the words of the binary-parse columns, brackets removed, case kept (chapter,
+    section 'The Stanford Natural Language Inference Dataset'). Other files may be JSON lines, JSON,
+    CSV or TSV; `data_dir` is their folder, or `PairFiles`. `is_train` chooses train or test as
     in the chapter, `split` any of 'train', 'dev', 'test'; `limit` stops after so many pairs. Rows
     whose gold label is `-` (no majority) are skipped and counted. Malformed rows are skipped with a
     warning, up to `max_skipped` (a share of the rows); more of them raise `DataError` with the
@@ -62,24 +65,32 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     _check('split', split, split in ('train', 'dev', 'test'), 'train, dev, test')
     _check('limit', limit, limit is None or limit >= 1, 'a whole number from 1, or None for all')
     _check('max_skipped', max_skipped, 0 <= max_skipped <= 1, 'a share of the rows, from 0 to 1')
-    # The first line names the columns, each other one is a pair.
-    path = os.path.join(data_dir, f'snli_1.0_{split}.txt')
-    rows = Rows(read_lines(path), path, _parse_row, max_skipped)
-    _check_header(rows.header(), path)
+    files = data_dir if isinstance(data_dir, PairFiles) else PairFiles(data_dir)
+    path, share = files.path(split), 1.0 if files.skip_bad else max_skipped
+    read_label = _label_reader(files.labels, files.two_classes)
+    rows = PairRows(path, read_label, columns=files.columns, max_skipped=share)
+    if 'label' not in rows.columns:
+        found, allowed = ', '.join(map(str, rows.columns)), 'a column of labels'
+        raise DataError('no labels', where=str(path), found=found, allowed=allowed, remedy=_NAME_IT)
     # Three lists, as in the chapter: the i-th premise, hypothesis and label belong together.
     premises, hypotheses, labels = [], [], []
-    for label, premise, hypothesis in itertools.islice(rows, limit):
+    for premise, hypothesis, label in itertools.islice(rows, limit):
         premises.append(premise)
         hypotheses.append(hypothesis)
         labels.append(label)
     # A few malformed rows are a warning, many are an error.
-    rows.check(total=rows.number - 1)
+    rows.check(total=rows.number - rows.before)
     if not labels:
-        found, remedy = f'{rows.number - 1} rows', 'use a file with at least one labelled pair'
+        found, remedy = f'{rows.number - rows.before} rows', 'use a file with at least one labelled pair'
         allowed = ', '.join(LABELS)
-        raise DataError('no row has a gold label', where=path, found=found, allowed=allowed, remedy=remedy)
+        raise DataError(
+            'no row has a gold label', where=str(path), found=found, allowed=allowed, remedy=remedy
+        )
     warn_of_skipped(path, rows.skipped)
-    return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=rows.skipped)
+    names = LABELS
+    if _NEITHER in labels:
+        labels, names = [min(label, 1) for label in labels], (LABELS[0], 'not-entailment')
+    return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=rows.skipped, names=names)
 
 
 def _check(name, value, is_right, allowed):
@@ -88,50 +99,53 @@ def _check(name, value, is_right, allowed):
         raise SettingsError(f'invalid {name}', where=name, found=found, allowed=allowed, remedy=remedy)
 
 
-def _check_header(text, path):
-    # Files in another form (JSON lines, another corpus) are told apart by their first line.
-    names = text.split('\t')
-    if names[:3] != _HEADER or len(names) != _COLUMNS:
-        where, found = f'{path}, line 1', ' '.join(names)[:100]
-        allowed = f'{_COLUMNS} tab-separated names that begin with {" ".join(_HEADER)}'
-        remedy = 'use the .txt files of the SNLI archive unchanged'
-        raise DataError('not the header of SNLI', where=where, found=found, allowed=allowed, remedy=remedy)
+def _label_reader(order=None, two_classes=False, required=True):
+    """A function from the cell of a label to its number; `order` says what the labels 0, 1, … mean."""
+    numbers = {
+        **_LABEL_IDS,
+        **({'not-entailment': _NEITHER, 'non-entailment': _NEITHER} if two_classes else {}),
+    }
+    for number, name in enumerate(order or ()):
+        _check('labels', name, _plain(name) in numbers, ', '.join(numbers))
+        numbers[str(number)] = numbers[_plain(name)]
+
+    def read(cell):
+        name = _plain(cell)
+        if name in numbers:
+            return numbers[name]
+        # What most of the five judges said is the gold label; `-` if no three of them agreed.
+        if name in ('', '-', '-1'):
+            if required:
+                raise BadRow(NO_LABEL)
+            return None
+        remedy = _HUGGING_FACE if name.isdigit() else 'correct or delete the line, or --skip-bad'
+        if name.endswith('-entailment'):
+            remedy = 'data of two classes can be evaluated, not trained with'
+        raise BadRow('unknown label', cell, ', '.join([*numbers, '-']), remedy)
+
+    return read
 
 
-def _parse_row(text):
-    """(label id, premise, hypothesis) of one row; `BadRow` if it cannot be used."""
-    # Quotes are plain characters here. `csv` can be told so, but it takes longer, limits the length of a
-    # field for the whole process, and refuses zero bytes before Python 3.11.
-    columns = text.split('\t')
-    if len(columns) != _COLUMNS:
-        if not text.strip():
-            raise BadRow(BLANK)
-        raise BadRow('wrong column count', len(columns), f'{_COLUMNS} tab-separated columns', _REMEDY)
-    # The gold label is what most of the five judges said; `-` if no three of them agreed.
-    gold = columns[0].strip().lower()
-    if gold not in _LABEL_IDS:
-        if gold == '-':
-            raise BadRow(NO_LABEL)
-        if gold == _HEADER[0]:
-            raise BadRow(HEADER)
-        raise BadRow('unknown label', columns[0], ', '.join([*LABELS, '-']), _REMEDY)
-    premise, hypothesis = _without_brackets(columns[1]), _without_brackets(columns[2])
-    if not premise or not hypothesis:
-        found = f'premise {premise!r}, hypothesis {hypothesis!r}'
-        raise BadRow('empty sentence', found, f'at least one word in {" and ".join(_HEADER[1:])}', _REMEDY)
-    return _LABEL_IDS[gold], premise, hypothesis
+def _plain(label):
+    # Files say Not_Entailment, 2, 2.0 (a column with gaps) or nothing.
+    plain = '' if label is None else str(label).strip().lower()
+    return plain.replace('_', '-').replace(' ', '-').removesuffix('.0')
 
 
-def _without_brackets(parse):
-    # '( ( Two women ) smile )' → 'Two women smile'
-    return ' '.join(parse.replace('(', '').replace(')', '').split())
+class Paragraphs(list):
+    """Paragraphs, and `skipped`, which maps a reason to (how many lines had no use, the first numbers)."""
+
+    def __init__(self, paragraphs=(), skipped=None):
+        super().__init__(paragraphs)
+        self.skipped = dict(skipped or {})
 
 
 def read_wiki(data_dir, split='train'):
-    """Read a split of WikiText-2: paragraphs, each a list of sentences (lower-case strings).
+    """Read a split of WikiText-2, or a text file: `Paragraphs`, lists of sentences (lower-case strings).
 
     A line is a paragraph if it has ' . ' inside, and is cut there (chapter, section 'The Dataset
-    for Pretraining BERT'). The order is the file's; nothing is shuffled. Raises `DataError`.
+    for Pretraining BERT'). The order is the file's; nothing is shuffled. If `data_dir` is a file, its sentences
+    may stand one a line, with blank lines between documents, or as running text. Raises `DataError`.
 
     >>> from bertnli import download_extract
     >>> paragraphs = read_wiki(download_extract('wikitext-2', data_dir='sample'), 'valid')
@@ -139,52 +153,36 @@ def read_wiki(data_dir, split='train'):
     True
     """
     _check('split', split, split in ('train', 'valid', 'test'), 'train, valid, test')
-    path = os.path.join(data_dir, f'wiki.{split}.tokens')
-    # Headings and blank lines give no sentences.
-    paragraphs = [sentences for sentences in Rows(read_lines(path), path, _parse_paragraph) if sentences]
+    if os.path.isfile(data_dir):
+        path, (paragraphs, skipped) = data_dir, read_prose(data_dir)
+    else:
+        path = os.path.join(data_dir, f'wiki.{split}.tokens')
+        rows = Rows(read_lines(path), path, _parse_paragraph)
+        paragraphs, skipped = [*rows], rows.skipped
     if not paragraphs:
-        allowed = "paragraphs, one a line, whose sentences end with ' . '"
-        remedy = 'use the .tokens files of the WikiText-2 archive unchanged'
-        raise DataError('no line holds a paragraph', where=path, allowed=allowed, remedy=remedy)
-    return paragraphs
+        allowed = "paragraphs, one a line, whose sentences end with ' . '; or running text in a file"
+        remedy = 'use the .tokens files of the WikiText-2 archive unchanged, or name a text file'
+        raise DataError('no line holds a paragraph', where=str(path), allowed=allowed, remedy=remedy)
+    return Paragraphs(paragraphs, skipped)
 
 
 def _parse_paragraph(text):
-    # As in the chapter, the last sentence keeps its full stop.
-    return text.strip().lower().split(' . ') if ' . ' in text else []
+    # Headings have no sentences. As in the chapter, the last one keeps its full stop.
+    if ' . ' not in text:
+        raise BadRow(NO_SENTENCES if text.strip() else BLANK)
+    return text.strip().lower().split(' . ')
 
 
-def read_pairs(path_or_file):
-    """Yield a `SentencePair` (without label) for each line `premise<TAB>hypothesis`.
+def read_pairs(path_or_file, *, columns=None, labels=None):
+    """Yield a `SentencePair` for each row of a file of pairs: JSON lines, JSON, CSV or TSV, also gzipped.
 
-    Takes a path, '-' for standard input, or anything that yields lines (bytes or str). It holds
-    one line at a time. Raises `DataError` with the line number at the first malformed line.
+    Takes a path, '-' for standard input, or anything that yields lines (bytes or str). `columns` names the
+    columns, {'premise': …, 'hypothesis': …, 'label': …}, if their names are unusual; `labels` says what the
+    labels 0, 1, … mean. A file may have no labels. Of TSV and CSV one row is held at a time. Raises
+    `DataError` with the line number at the first malformed line.
 
     >>> next(read_pairs(['A dog runs.\\tAn animal moves.\\n']))
     SentencePair(premise='A dog runs.', hypothesis='An animal moves.', label=None)
     """
-    if path_or_file == '-':
-        lines, name = getattr(sys.stdin, 'buffer', sys.stdin), 'standard input'
-    elif isinstance(path_or_file, (str, os.PathLike)):
-        lines, name = read_lines(path_or_file), path_or_file
-    else:
-        lines, name = path_or_file, getattr(path_or_file, 'name', 'the lines given')
-    rows = Rows(lines, name, _parse_pair)
-    for pair in rows:
-        # Blank lines may end a file, but inside it they would shift the answers.
-        if rows.skipped:
-            _, (number, *_) = rows.skipped[BLANK]
-            raise rows.error(number, BadRow(BLANK, '', 'a pair on every line', 'delete the blank line'))
-        yield pair
-
-
-def _parse_pair(text):
-    if not text.strip():
-        raise BadRow(BLANK)
-    columns = [column.strip() for column in text.split('\t')]
-    if len(columns) != 2:
-        allowed = 'two columns, premise and hypothesis, with one tab between them'
-        raise BadRow('wrong column count', text, allowed, 'separate the sentences by one tab')
-    if not all(columns):
-        raise BadRow('empty sentence', text, 'at least one word on each side of the tab', 'complete the line')
-    return SentencePair(*columns)
+    rows = PairRows(path_or_file, _label_reader(labels, required=False), columns=columns)
+    yield from itertools.starmap(SentencePair, without_holes(rows))

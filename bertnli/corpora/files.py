@@ -13,6 +13,7 @@ from ..errors import DataError, SettingsError
 from ..machine.disk import cache_dir, cannot_cache, checksum, once
 from .archives import read_sums, unpack, unpack_all
 from .downloads import download
+from .pairs import NotHere, PairFiles, has_pairs
 
 
 class Corpus(NamedTuple):
@@ -110,6 +111,7 @@ def data_dir(source=None):
 
 
 def _source(source):
+    source = source.folder if isinstance(source, PairFiles) else source
     return source or os.environ.get('BERTNLI_DATA') or 'sample'
 
 
@@ -117,8 +119,8 @@ def download_extract(name, folder=None, *, data_dir=None):
     """The path of the folder that holds the files of a corpus: 'wikitext-2', 'SNLI', or one of d2l's hub.
 
     `data_dir` is what the function of that name accepts: a folder that is the unpacked corpus, or holds it or
-    its official archive, which is unpacked into the cache. `folder`, the chapter's second argument, is the
-    folder's name inside the archive. Raises `DataError` with the manual way if nothing is found.
+    its official archive, which is unpacked into the cache; for SNLI also a folder of pairs of your own, or
+    `PairFiles`. `folder`, the chapter's second argument, is its name inside the archive. Raises `DataError` with the manual way if nothing is found.
 
     Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. Its archive
     (.zip, .tar, .tar.gz) is taken from `data_dir`, or else downloaded.
@@ -128,6 +130,9 @@ def download_extract(name, folder=None, *, data_dir=None):
     """
     if name not in REGISTRY:
         return str(_hub_folder(name, folder, data_dir))
+    if name == 'SNLI' and isinstance(data_dir, PairFiles):
+        found = any(data_dir[1:4]) or download_extract(name, folder, data_dir=data_dir.folder)
+        return data_dir if found is True else data_dir._replace(folder=found)
     corpus = REGISTRY[name]
     if folder not in (None, corpus.folder):
         raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=corpus.folder)
@@ -180,17 +185,20 @@ def _find(name, source, fetch=True):
     if source == 'download':
         if not fetch and not archive.is_file():
             remedy = f'bertnli data fetch; or {corpus.manual_way}'
-            raise DataError(f'the corpus {name} has not been downloaded', where=str(root), remedy=remedy)
+            raise NotHere(f'the corpus {name} has not been downloaded', where=str(root), remedy=remedy)
         return 'download', _fetch(corpus, root) if fetch else archive
     for path in (root / corpus.folder, root):
         if any(os.path.isfile(path / member) for member in corpus.members):
             return 'sample' if source == 'sample' else 'folder', path
     if os.path.isfile(archive):
         return 'archive', archive
+    if name == 'SNLI' and has_pairs(root):
+        return 'folder', root
     found = sorted(os.listdir(root)) if os.access(root, os.R_OK) else 'a folder that you may not read'
-    allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}'
+    own = ', or train and dev as CSV, TSV or JSON' * (name == 'SNLI')
+    allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}{own}'
     problem, remedy = f'the corpus {name} is not in this folder', f"{corpus.manual_way} or 'download'"
-    raise DataError(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
+    raise NotHere(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
 
 
 def _is_right(corpus, path):

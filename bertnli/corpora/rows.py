@@ -1,18 +1,27 @@
 """Rows of a text file, one by one: those that cannot be used are counted, and told."""
 
+import collections
 import functools
+import gzip
+import io
 import os
+import select
 import stat
+import sys
 import warnings
+import zlib
 
 from ..errors import DataError
 from ..machine.disk import unreadable
 
-# Honest gaps: counted, never an error. (Files that were joined repeat their header.)
+# Honest gaps: counted, never an error. (Headings are no paragraphs, files that were joined repeat their header.)
 NO_LABEL, BLANK, HEADER = 'no gold label', 'blank line', 'repeated header'
-_GAPS = (NO_LABEL, BLANK, HEADER)
+NO_SENTENCES = 'line without a next sentence'
+_GAPS = (NO_LABEL, BLANK, HEADER, NO_SENTENCES)
 _LONGEST_LINE = 2**24  # bytes; no file, whatever it holds, fills the memory with one line
 _FIRST_LINES = 5  # how many line numbers are kept for each reason
+# How files begin that hold tables, but no text: spreadsheets (or archives), old spreadsheets, Parquet.
+_NO_TEXT = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1')
 
 
 class BadRow(Exception):
@@ -37,35 +46,32 @@ class Rows:
     def __init__(self, lines, name, parse, max_skipped=0):
         self.lines, self.name, self.parse, self.max_skipped = iter(lines), name, parse, max_skipped
         self.number, self.skipped, self._first = 0, {}, None
-
-    def header(self):
-        """The first line, which is no row."""
-        self.number = 1
-        try:
-            return _decode(next(self.lines, b''))
-        except BadRow as bad:
-            raise self.error(1, bad) from bad
+        self.unit, self.on_bad = 'line', None  # `on_bad` is called with the error of each malformed line
 
     def __iter__(self):
         for line in self.lines:
             self.number += 1
             try:
-                row = self.parse(_decode(line))
+                row = self.parse(decode(line))
             except BadRow as bad:
-                self._skip(bad)
+                self.skip(bad)
             else:
                 yield row
 
-    def _skip(self, bad):
+    def skip(self, bad):
+        """Count the present line as one that cannot be used."""
         count, lines = self.skipped.get(bad.reason, (0, []))
         self.skipped[bad.reason] = count + 1, [*lines, self.number][:_FIRST_LINES]
         if bad.reason not in _GAPS:
-            self._first = self._first or self.error(self.number, bad)
+            error = self.error(self.number, bad)
+            self._first = self._first or error
             if not self.max_skipped:
-                raise self._first from bad
+                raise error from bad
+            if self.on_bad:
+                self.on_bad(error)
 
     def error(self, number, bad):
-        return DataError(bad.reason, where=f'{self.name}, line {number}', **bad.parts)
+        return DataError(bad.reason, where=f'{self.name}, {self.unit} {number}', **bad.parts)
 
     def check(self, total):
         """Raise the first malformed row's error if too many of the `total` rows are malformed."""
@@ -87,7 +93,10 @@ def warn_of_skipped(path, skipped):
 
 
 def read_lines(path):
-    """The lines of a file as bytes; `DataError` if it cannot be read, is empty or changes meanwhile."""
+    """The lines of a file, also a gzipped one, as bytes.
+
+    Raises `DataError` if it cannot be read, is empty, is no text or changes meanwhile.
+    """
     try:
         file = open(path, 'rb')  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
@@ -97,11 +106,15 @@ def read_lines(path):
         if before.st_size == 0 and stat.S_ISREG(before.st_mode):
             parts = {'found': '0 bytes', 'allowed': 'at least one line', 'remedy': 'copy or unpack it again'}
             raise DataError('the file is empty', where=str(path), **parts)
-        # One byte more than allowed, so that _decode can tell.
-        for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
-            yield line
-            while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
-                line = file.readline(_LONGEST_LINE + 1)
+        start = file.peek(4)[:4]
+        if start in _NO_TEXT:
+            remedy = 'save the table as CSV (UTF-8), or unpack the archive'
+            raise DataError('not a text file', where=str(path), found=start, allowed='text', remedy=remedy)
+        try:
+            yield from _lines_in(gzip.GzipFile(fileobj=file) if start[:2] == b'\x1f\x8b' else file)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            problem, remedy = 'the gzipped file is damaged', 'copy it again'
+            raise DataError(problem, where=str(path), found=str(error), remedy=remedy) from error
         after = os.fstat(file.fileno())
     changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if changed and stat.S_ISREG(after.st_mode):
@@ -109,7 +122,53 @@ def read_lines(path):
         raise DataError('the file changed while it was read', where=str(path), found=found, remedy=remedy)
 
 
-def _decode(line):
+def _lines_in(file):
+    # One byte more than allowed, so that `decode` can tell.
+    for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
+        yield line
+        while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
+            line = file.readline(_LONGEST_LINE + 1)
+
+
+def standard_input():
+    """The lines of standard input, `Arriving` ones where it is a pipe or a file."""
+    try:
+        return Arriving(sys.stdin.fileno())
+    except io.UnsupportedOperation:  # a notebook's or a test's
+        return iter(getattr(sys.stdin, 'buffer', sys.stdin))
+    except (AttributeError, ValueError) as error:
+        raise DataError('standard input is closed', remedy='name a file, or pipe one in') from error
+
+
+class Arriving:
+    """The lines that come out of a pipe; `ready()` tells whether another one is there, without waiting."""
+
+    def __init__(self, fd):
+        self._fd, self._lines, self._rest, self._open = fd, collections.deque(), b'', True
+
+    def _receive(self):
+        data = os.read(self._fd, 1 << 16)
+        *whole, self._rest = (self._rest + data).split(b'\n')
+        self._lines.extend(line + b'\n' for line in whole)
+        self._open = bool(data)
+        if self._rest and (not data or len(self._rest) > _LONGEST_LINE):
+            self._lines.append(self._rest)
+            self._rest = b''
+
+    def ready(self):
+        while not self._lines and self._open and select.select([self._fd], [], [], 0)[0]:
+            self._receive()
+        return bool(self._lines)
+
+    def __iter__(self):
+        while self._lines or self._open:
+            if self._lines:
+                yield self._lines.popleft()
+            else:
+                self._receive()
+
+
+def decode(line):
     """One line (UTF-8 or str) as text, without byte order mark and line end."""
     if len(line) > _LONGEST_LINE:
         raise BadRow('line too long', line[:40], f'{_LONGEST_LINE} bytes', 'break the line')

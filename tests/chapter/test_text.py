@@ -80,7 +80,7 @@ def test_the_limit_counts_labelled_pairs_and_stops_reading(write_snli):
 
 BAD = {
     'unknown label': (('entialment', 'a', 'b'), 'entialment'),
-    'wrong column count': ('neutral\ta\tb', '3'),
+    'wrong column count': ('neutral\ta', '2'),
     'empty sentence': (('neutral', 'a', ' '), "hypothesis ''"),
     'not UTF-8': (('neutral', 'caf\udce9', 'b'), 'xe9'),
 }
@@ -179,6 +179,9 @@ def test_only_unlabelled_rows_or_only_a_header_is_an_error(write_snli):
 
 
 def test_a_missing_file_or_a_folder_for_a_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match='no file for the split train'):
+        read_snli(tmp_path, True)
+    (tmp_path / 'snli_1.0_train.txt').mkdir()
     with pytest.raises(DataError, match='cannot be read'):
         read_snli(tmp_path, True)
     (tmp_path / 'wiki.train.tokens').mkdir()

@@ -1,0 +1,299 @@
+"""Pairs of sentences in the forms that people have them: JSON lines, JSON, CSV and TSV, told by content.
+
+Where the files of a data set are, `PairFiles` knows; what a row holds, `PairRows`. Labels stay words here.
+"""
+
+import contextlib
+import csv
+import functools
+import itertools
+import json
+import os
+import re
+from typing import NamedTuple, Optional
+
+from ..errors import DataError
+from .rows import BLANK, HEADER, BadRow, Rows, decode, read_lines, standard_input
+from .treebank import words
+
+# Names of columns, in any case; the first that a file has is read. Where the corpus' authors split the
+# sentences themselves, that is what models were trained on.
+_NAMES = {
+    'premise': ('sentence1_binary_parse', 'premise', 'sentence1', 'text1'),
+    'hypothesis': ('sentence2_binary_parse', 'hypothesis', 'sentence2', 'text2'),
+    'label': ('gold_label', 'label'),
+}
+_LABEL = re.compile(r'entailment|contradiction|neutral|no[nt][-_ ]entailment|-|-?\d', re.IGNORECASE)
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_SPLITS = {
+    'train': ('train', 'training'),
+    'dev': ('dev', 'validation', 'valid', 'val', 'dev_matched', 'validation_matched'),
+    'test': ('test', 'test_matched'),
+}
+_ENDINGS = ('txt', 'tsv', 'csv', 'jsonl', 'ndjson', 'json')
+_BAD_ROW = 'correct or delete the line, or leave such rows out: --skip-bad, in Python max_skipped=1'
+_NAME_THEM = 'name them, as in --columns premise=text_a,hypothesis=text_b,label=gold'
+
+
+class NotHere(DataError):
+    """A corpus, or one of its splits, is not where it was looked for."""
+
+
+class PairFiles(NamedTuple):
+    """Where labelled pairs are and how to read them: a folder of splits, or files named one by one."""
+
+    folder: Optional[str] = None
+    train: Optional[str] = None
+    dev: Optional[str] = None
+    test: Optional[str] = None
+    columns: Optional[dict] = None  # {'premise': the name of its column, …}
+    labels: Optional[tuple] = None  # what the labels 0, 1, … mean
+    skip_bad: bool = False
+    two_classes: bool = False  # whether `not-entailment` is a label
+
+    def path(self, split):
+        """The file of a split; raises `NotHere`."""
+        if getattr(self, split):
+            return getattr(self, split)
+        found = _split_files(self.folder, split) if self.folder else []
+        where, remedy = str(self.folder or 'the files named'), f'name the file: --{split} FILE'
+        if not found:
+            allowed = f'a file like {split}.csv, {split}.tsv, {split}.jsonl or snli_1.0_{split}.txt'
+            problem, parts = f'no file for the split {split}', {'found': 'none', 'allowed': allowed}
+            raise NotHere(problem, where=where, remedy=remedy, **parts)
+        names = [match[0] for match in found]
+        if len({(match[1], match[2]) for match in found}) > 1:
+            raise DataError(f'several files for the split {split}', where=where, found=names, remedy=remedy)
+        # The same in several forms, as SNLI and MultiNLI come: any will do.
+        endings = [_ENDINGS.index(match[3].lower()) for match in found]
+        return os.path.join(self.folder, names[endings.index(min(endings))])
+
+
+def has_pairs(folder):
+    """Whether there is a file for some split."""
+    return any(_split_files(folder, split) for split in _SPLITS)
+
+
+def _split_files(folder, split):
+    names, endings = '|'.join(_SPLITS[split]), '|'.join(_ENDINGS)
+    pattern = re.compile(rf'(?:(.*)[_-])?({names})\.({endings})(\.gz)?', re.IGNORECASE)
+    listed = sorted(os.listdir(folder)) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
+    return [match for match in map(pattern.fullmatch, listed) if match]
+
+
+class PairRows(Rows):
+    """(premise, hypothesis, label) of each row of a file, whatever its form; tells `form` and `columns`.
+
+    `source` is a path, '-' or lines; `read_label` makes a label of a cell, or raises `BadRow`. Without it, or
+    in a file without labels, they are None. Raises `DataError` if form or columns are not understood.
+
+    >>> rows = PairRows(['Premise,Hypothesis\\n', '"A dog, a cat.",Animals.\\n'])
+    >>> rows.form, list(rows)
+    ('CSV', [('A dog, a cat.', 'Animals.', None)])
+    """
+
+    def __init__(self, source, read_label=None, *, columns=None, max_skipped=0):
+        lines, name = _lines_of(source)
+        super().__init__(lines, name, self._pair, max_skipped)
+        self.ready = getattr(lines, 'ready', lambda: True)
+        self.form, self.columns, self._head, self._read_label = 'nothing', {}, None, read_label
+        seen, first = self._peek()
+        if first:
+            names, rest = self._form_of(first, columns or {}), self.lines
+            self.lines = rest if self.unit == 'entry' else itertools.chain(seen, rest)
+            self._choose(names, columns or {}, len(seen))
+            if self._head:
+                self.lines, self.number = rest, len(seen)
+        self.before = self.number  # lines that are no rows
+
+    def _peek(self):
+        """The lines up to the first that is not blank, and that one as text."""
+        seen, text = [], ''
+        for line in self.lines:
+            seen.append(line)
+            try:
+                text = decode(line)
+            except BadRow as bad:
+                raise self.error(len(seen), bad) from bad
+            if text.strip():
+                break
+        return seen, text.strip() and text
+
+    def _form_of(self, first, asked):
+        """Choose how a row becomes cells; returns the first row's, which may be names."""
+        try:
+            value = json.loads(first)
+        except (ValueError, RecursionError):
+            value = None
+        whole = re.match(r'\s*[\[{]\s*($|[\[{"])', first) and '\t' not in first.strip()
+        if isinstance(value, dict) or (value and isinstance(value, list) and isinstance(value[0], str)):
+            self.form = 'JSON lines'
+        elif whole:
+            self.form, self.unit = 'JSON', 'entry'
+            entries = self._whole_json(first)
+            self.lines, value = map(json.dumps, entries), entries[0]
+        elif '\t' in first:
+            self.form, self._cells = 'TSV', lambda text: text.split('\t')
+            return first.split('\t')
+        else:
+            return self._comma_cells(first, asked)
+        names = list(value)
+        self._cells = functools.partial(_json_cells, names)
+        return names if isinstance(value, dict) else [*map(str, names)]
+
+    def _whole_json(self, first):
+        problem, found = 'not a list of pairs', first
+        try:
+            content = json.loads('\n'.join([first, *map(decode, self.lines)]))
+            if isinstance(content, dict):  # {"data": […]}
+                content = next((part for part in content.values() if isinstance(part, list)), [])
+            if isinstance(content, list) and content and isinstance(content[0], (dict, list)):
+                return content
+        except (ValueError, RecursionError, BadRow) as error:
+            problem, found = 'malformed JSON', str(error)
+        allowed = 'a list of objects like {"premise": "…", "hypothesis": "…", "label": "…"}, or one a line'
+        remedy = 'correct the file'
+        raise DataError(problem, where=str(self.name), found=found, allowed=allowed, remedy=remedy)
+
+    def _comma_cells(self, first, asked):
+        known = {name.lower() for name in (*itertools.chain(*_NAMES.values()), *asked.values())}
+        # Without names of columns, a comma may as well be a sentence's own.
+        likely = first.startswith('"') or re.search(r'\.csv(\.gz)?$', str(self.name), re.IGNORECASE)
+        for self.delimiter in ',;':
+            with contextlib.suppress(csv.Error):
+                cells = next(csv.reader([first], delimiter=self.delimiter, strict=True))
+                if len(cells) > 1 and (likely or len(known & {cell.strip().lower() for cell in cells}) > 1):
+                    self.form, self._cells = 'CSV', list
+                    return cells
+        return [first]
+
+    def _choose(self, names, asked, number):
+        """Which columns are read: by the reader's names, by the usual ones, or by their order."""
+        places = {str(name).strip().lower(): place for place, name in reversed([*enumerate(names)])}
+        wanted = {role: (asked[role],) if role in asked else _NAMES[role] for role in _NAMES}
+        found = {}
+        for role, options in wanted.items():
+            at = [places[name.lower()] for name in options if name.lower() in places]
+            found.update({role: at[0]} if at else {})
+        named = {'premise', 'hypothesis', *asked} <= set(found)
+        if not (named or found or asked):
+            if len(names) == 1:
+                allowed = 'premise and hypothesis with a tab between them, CSV with names of columns, or JSON'
+                remedy = 'separate the sentences by one tab'
+                raise self.error(number, BadRow('wrong column count', names[0], allowed, remedy))
+            order = {2: 'premise hypothesis'}.get(len(names))
+            if len(names) == 3:
+                order = 'premise hypothesis label' if _LABEL.fullmatch(names[2].strip()) else None
+                order = order or ('label premise hypothesis' if _LABEL.fullmatch(names[0].strip()) else None)
+            found = {role: place for place, role in enumerate((order or '').split())}
+        if not named and (asked or 'hypothesis' not in found or 'premise' not in found):
+            problem, usual = 'the columns are not understood', 'premise, hypothesis and label'
+            allowed = (
+                f'{usual}; sentence1, sentence2 and gold_label' if not asked else ', '.join(asked.values())
+            )
+            raise self.error(number, BadRow(problem, names, allowed, _NAME_THEM))
+        self._places, self._width = found, len(names)
+        self._least = max(found['premise'], found['hypothesis']) + 1
+        binary = named and str(names[found['premise']]).strip().lower().endswith('binary_parse')
+        self._clean = _without_brackets if binary else _unquoted if self.form == 'TSV' else str.strip
+        self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
+        if named and not self.form.startswith('JSON'):
+            self._head = names[found['premise']], names[found['hypothesis']]
+
+    def __iter__(self):
+        return self._records() if self.form == 'CSV' else super().__iter__()
+
+    def _records(self):
+        # A cell may hold line ends, so the lines are counted by the reader.
+        reader = csv.reader(map(_with_end, self.lines), delimiter=self.delimiter, strict=True)
+        while True:
+            self.number = self.before + reader.line_num + 1
+            try:
+                row = self.parse(next(reader))
+            except StopIteration:
+                self.number -= 1
+                return
+            except csv.Error as error:
+                allowed = 'cells in quotes where they hold a comma; quotes inside them doubled'
+                self.skip(BadRow('malformed CSV', str(error), allowed, _BAD_ROW))
+            except BadRow as bad:
+                self.skip(bad)
+            else:
+                yield row
+
+    def _pair(self, text):
+        cells = self._cells(text)
+        if len(cells) != self._width:
+            cells = self._fitted(cells)
+        premise, hypothesis = cells[self._places['premise']], cells[self._places['hypothesis']]
+        if (premise, hypothesis) == self._head:
+            raise BadRow(HEADER)
+        label = None
+        if self._read_label and 'label' in self._places:
+            label = self._read_label(cells[self._places['label']])
+        if not (isinstance(premise, str) and isinstance(hypothesis, str)):
+            raise BadRow('not a sentence', [premise, hypothesis], 'text', _BAD_ROW)
+        premise, hypothesis = self._clean(premise), self._clean(hypothesis)
+        # What is short may be a mark that nobody sees, and no word.
+        if not all(part and (len(part) > 8 or words(part)) for part in (premise, hypothesis)):
+            found = f'premise {premise!r}, hypothesis {hypothesis!r}'
+            raise BadRow('empty sentence', found, 'at least one word in each', _BAD_ROW)
+        return premise, hypothesis, label
+
+    def _fitted(self, cells):
+        # Editors trim tabs at the end of a line, spreadsheets add some.
+        while len(cells) > self._width and cells[-1] == '':
+            cells.pop()
+        if not any(cells):
+            raise BadRow(BLANK)
+        if not self._least <= len(cells) <= self._width:
+            found, allowed = f'{len(cells)}: {cells}', f'{self._width} columns'
+            raise BadRow('wrong column count', found, allowed, _BAD_ROW)
+        return cells + [''] * (self._width - len(cells))
+
+
+def without_holes(rows):
+    """The same rows; a blank line inside, which would shift the answers, raises `DataError`."""
+    for row in rows:
+        if BLANK in rows.skipped and not rows.max_skipped:
+            _, (number, *_) = rows.skipped[BLANK]
+            raise rows.error(number, BadRow(BLANK, '', 'a pair on every line', 'delete the blank line'))
+        yield row
+
+
+def _lines_of(source):
+    if source == '-':
+        return standard_input(), 'standard input'
+    if isinstance(source, (str, os.PathLike)):
+        return read_lines(source), source
+    return source, getattr(source, 'name', 'the lines given')
+
+
+def _with_end(line):
+    return f'{decode(line)}\n'
+
+
+def _json_cells(names, text):
+    if not text.strip():
+        raise BadRow(BLANK)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRow('malformed JSON', text, 'one object a line', _BAD_ROW) from error
+    if isinstance(value, dict):
+        return [value.get(name) for name in names]
+    if not isinstance(value, list):
+        raise BadRow('malformed JSON', text, 'an object', _BAD_ROW)
+    return value
+
+
+def _without_brackets(parse):
+    # '( ( Two women ) smile )' → 'Two women smile'
+    return ' '.join(parse.replace('(', '').replace(')', '').split())
+
+
+def _unquoted(cell):
+    # Spreadsheets put a cell into quotes, and double those inside.
+    cell = cell.strip()
+    quoted = cell[:1] == '"' and _QUOTED.fullmatch(cell)
+    return quoted[1].replace('""', '"').strip() if quoted else cell

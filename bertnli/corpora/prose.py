@@ -1,0 +1,62 @@
+"""Text of one's own as paragraphs of sentences: one sentence a line, a paragraph a line, or broken lines."""
+
+import itertools
+import re
+
+from .rows import BLANK, NO_SENTENCES, Rows, read_lines
+from .treebank import words
+
+# subtle: a library would do no better here. NLTK's Punkt needs a download or these abbreviations, and a
+# second to import; pySBD has had no release since 2021.
+_END = re.compile(r'(?<=[.!?…])["\'”’)\]]*(\s+)(?=["\'“‘(\[]*[^\Wa-z_])')
+_NO_END = re.compile(r'\b(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Drs?|St|Prof|Sgt|Lt|Capt|Rev|Gen|vs|cf|No|Jr|Sr)\.$')
+_ENDED = re.compile(r'[.!?…]["\'”’)\]]*$')
+
+
+def sentences_of(text):
+    """Split running text behind end marks that a capital letter or a digit follows.
+
+    >>> sentences_of('Mr. Fox sleeps. "Why?" He is tired.')
+    ['Mr. Fox sleeps.', '"Why?"', 'He is tired.']
+    """
+    sentences, begin = [], 0
+    for match in _END.finditer(text):
+        if not _NO_END.search(text, begin, match.start(1)):
+            sentences.append(text[begin : match.start(1)])
+            begin = match.end()
+    return [sentence for sentence in (*sentences, text[begin:]) if sentence.strip()]
+
+
+def read_prose(path):
+    """(paragraphs, skipped): lists of at least two sentences, words between blanks; and the lines without use.
+
+    Blank lines part documents. Lines that mostly end inside a sentence are joined before they are split; a
+    line of several sentences is a paragraph of its own.
+    """
+    rows = Rows(read_lines(path), path, str.strip)
+    lines = [*rows]
+    full = [line for line in lines if line]
+    ended = sum(bool(_ENDED.search(line)) for line in full)
+    broken = ended < len(full) / 2 and sum(bool(_END.search(line)) for line in full) > len(full) / 10
+    paragraphs, skipped = [], {}
+
+    def skip(reason, count, number):
+        before, numbers = skipped.get(reason, (0, []))
+        skipped[reason] = before + count, [*numbers, number][:5]
+
+    number = 1
+    for filled, block in itertools.groupby(lines, bool):
+        block = [*block]
+        if not filled:
+            skip(BLANK, len(block), number)
+        else:
+            split = [sentences_of(part) for part in ([' '.join(block)] if broken else block)]
+            if sum(map(len, split)) < 2 * len(split):  # a sentence a line
+                split = [[*itertools.chain(*split)]]
+            for place, sentences in enumerate(split):
+                if len(sentences) > 1:
+                    paragraphs.append([' '.join(words(sentence)) for sentence in sentences])
+                else:
+                    skip(NO_SENTENCES, len(block) if broken else 1, number + place)
+        number += len(block)
+    return paragraphs, skipped
