@@ -6,6 +6,7 @@ of each batch, and the two `load_data_` functions prepare the chapter's corpora 
 Shapes: B examples in the batch, T tokens in the longest input, P masked tokens in the richest input.
 """
 
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as onp
 
 from . import runtime
 from .corpora.files import download_extract
+from .corpora.pairs import NotHere
 from .datasets import SNLIBERTDataset, WikiTextDataset, to_mxnet
 from .errors import SettingsError
 from .runtime import gluon
@@ -127,7 +129,7 @@ def load_data_wiki(batch_size, max_len, *, data_dir=None, seed=0, **options):
 
 
 class SNLIBatches(NamedTuple):
-    """The three splits of SNLI as batches, and the vocabulary they are numbered with."""
+    """The splits of SNLI as batches, and their vocabulary; of own data, `test_iter` may be None."""
 
     train_iter: Batches
     dev_iter: Batches
@@ -152,18 +154,21 @@ def load_data_snli(
     folder = download_extract('SNLI', data_dir=data_dir)
     if vocab is None:
         return _load_without_bert(batch_size, max_len, folder, limit, word_dropout or options)
-    train, dev, test = (
+    train, dev = (
         SNLIBERTDataset.from_folder(
             folder, split, max_len, vocab, limit=limit if split == 'train' else None, **options
         )
-        for split in ('train', 'dev', 'test')
+        for split in ('train', 'dev')
     )
+    test = None  # own data may have none
+    with contextlib.suppress(NotHere):
+        test = SNLIBERTDataset.from_folder(folder, 'test', max_len, vocab, **options)
     # Words are masked in training only.
     train.word_dropout = word_dropout
     return SNLIBatches(
         Batches(train, batch_size, seed=seed),
         Batches(dev, min(batch_size, len(dev)), shuffle=False),
-        Batches(test, min(batch_size, len(test)), shuffle=False),
+        test and Batches(test, min(batch_size, len(test)), shuffle=False),
         vocab,
     )
 

@@ -105,6 +105,7 @@ class SNLIBERTDataset(PairDataset):
         self.label_ids = onp.array(labels, onp.int8)  # (n,)
         self.labels = np.array(self.label_ids, dtype='float32')  # (n,), as in the chapter
         self.skipped = getattr(dataset, 'skipped', {})  # rows that `read_snli` left out
+        self.names = getattr(dataset, 'names', LABELS)
         if verbose:
             print(f'read {len(self)} examples')
 

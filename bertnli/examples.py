@@ -217,7 +217,7 @@ def ordinary_ids(vocab):
         raise SettingsError(
             'the vocabulary has special tokens only',
             found=f'{len(vocab)} tokens',
-            remedy='lower min_freq, or give more text',
+            remedy='lower min_freq (--min-freq), or give more text',
         )
     return ids
 

@@ -110,7 +110,10 @@ def _label_reader(order=None, two_classes=False, required=True):
         numbers[str(number)] = numbers[_plain(name)]
 
     def read(cell):
-        name = _plain(cell)
+        try:
+            return numbers[cell]
+        except (KeyError, TypeError):
+            name = _plain(cell)
         if name in numbers:
             return numbers[name]
         # What most of the five judges said is the gold label; `-` if no three of them agreed.
@@ -144,8 +147,8 @@ def read_wiki(data_dir, split='train'):
     """Read a split of WikiText-2, or a text file: `Paragraphs`, lists of sentences (lower-case strings).
 
     A line is a paragraph if it has ' . ' inside, and is cut there (chapter, section 'The Dataset
-    for Pretraining BERT'). The order is the file's; nothing is shuffled. If `data_dir` is a file, its sentences
-    may stand one a line, with blank lines between documents, or as running text. Raises `DataError`.
+    for Pretraining BERT'). The order is the file's; nothing is shuffled. If `data_dir` is a file, it may
+    hold a sentence a line, with blank lines between documents, or running text. Raises `DataError`.
 
     >>> from bertnli import download_extract
     >>> paragraphs = read_wiki(download_extract('wikitext-2', data_dir='sample'), 'valid')

@@ -5,12 +5,13 @@ is 130, after SIGTERM 143, as in a shell. Results go to standard output, all els
 """
 
 import contextlib
+import csv
 import dataclasses
 import errno
 import functools
-import itertools
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -22,6 +23,7 @@ import tqdm
 import bertnli as library
 
 from ..errors import BertNLIError, SettingsError
+from ..text import SentencePair
 from .process import visible
 
 _FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO
@@ -102,6 +104,39 @@ def _together():
     end_at_once(0)
 
 
+def _columns(_, option, text):
+    """{'premise': 'A', …} from 'premise=A,…'."""
+    columns = dict(
+        part.split('=', 1) if '=' in part else (part, '') for part in (text or '').split(',') if part
+    )
+    wrong = [role for role, name in columns.items() if not name or role not in SentencePair._fields]
+    if wrong:
+        raise click.BadParameter('write premise=NAME,hypothesis=NAME,label=NAME', param=option)
+    return columns or None
+
+
+def _names(_, __, text):
+    return tuple(text.split(',')) if text else None
+
+
+_PAIRS = 'train dev test columns labels skip-bad'
+
+
+def _pairs_of(options):
+    """The data that `--data` and the options for pairs mean, which are taken out."""
+    given = {name: options.pop(name) for name in _PAIRS.replace('-', '_').split()}
+    data = options.pop('data')
+    return library.corpora.pairs.PairFiles(data, **given) if any(given.values()) else data
+
+
+class _Typed(click.Command):
+    """A command whose arguments may be sentences that begin with a hyphen: -5 degrees."""
+
+    def parse_args(self, ctx, args):
+        option = re.compile(r'-h|--[a-z-]*(=.*)?|-|[^-].*|', re.DOTALL)
+        return super().parse_args(ctx, [arg if option.fullmatch(arg) else f' {arg}' for arg in args])
+
+
 _SHARED = {
     'data': {'metavar': 'DIR', 'help': 'Folder with the archives, or "download".  [default: the sample]'},
     'out': {'metavar': 'DIR', 'help': 'Folder for the results.  [default: runs/COMMAND]'},
@@ -127,6 +162,15 @@ _SHARED = {
         'default': 0.6,
         'help': 'Refuse text of which the vocabulary lacks a larger share of the words.',
     },
+    **{
+        split: {'metavar': 'FILE', 'help': f'Pairs to {use}: CSV, TSV, JSON or JSON lines, also .gz.'}
+        for split, use in {'train': 'train with', 'dev': 'choose by', 'test': 'test with'}.items()
+    },
+    'columns': {'metavar': 'premise=A,…', 'callback': _columns, 'help': 'Names of unusual columns.'},
+    'labels': {'metavar': 'A,B,…', 'callback': _names, 'help': 'What the labels 0, 1, … mean.'},
+    'skip-bad': {'is_flag': True, 'help': 'Leave malformed rows out, and tell them.'},
+    'text': {'metavar': 'FILE', 'help': 'A text of your own in place of WikiText-2.'},
+    'min-freq': {'metavar': 'N', 'type': int, 'help': 'How often a word must occur to be known.'},
     'workers': {'default': 2, 'help': 'Processes that train.'},
     'servers': {'default': 1, 'help': 'Processes that sum the gradients.'},
 }
@@ -145,7 +189,12 @@ def _job(default, options):
     common = {name: options.pop(name, None) for name in ('seed', 'batch_size', 'accumulate')}
     row = dataclasses.replace(
         row,
-        pretrain=changed(row.pretrain, num_steps=options.pop('steps', None), **common),
+        pretrain=changed(
+            row.pretrain,
+            num_steps=options.pop('steps', None),
+            min_freq=options.pop('min_freq', None),
+            **common,
+        ),
         finetune=changed(row.finetune, num_epochs=options.pop('epochs', None), **common),
     )
     devices, quiet = jobs.parse_devices(options.pop('devices')), options.pop('quiet')
@@ -184,12 +233,15 @@ def demo(out, **options):
 
 
 @main.command()
-@_options('data out seed devices limit preset steps batch-size accumulate resume overwrite half quiet')
+@_options(
+    'data text out seed devices limit preset steps batch-size min-freq accumulate resume overwrite half quiet'
+)
 def pretrain(out, **options):
     """Pretrain a BERT on WikiText-2. Masked words and next sentences are predicted.
 
     \b
     Example:   bertnli pretrain --preset chapter --data DIR --out runs/bert
+               bertnli pretrain --text book.txt --min-freq 2
     """
     out = out or 'runs/pretrain'
     library.app.jobs.pretrain(out, _job('chapter', options))
@@ -201,12 +253,15 @@ def pretrain(out, **options):
 @_options(
     'data out seed devices limit preset epochs batch-size accumulate resume overwrite half max-unknown quiet'
 )
+@_options(_PAIRS)
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 
     \b
     Example:   bertnli finetune --bert runs/pretrain --data DIR
+               bertnli finetune --train my.csv --dev my.jsonl
     """
+    options['data'] = _pairs_of(options)
     job, out = _job('chapter', options), out or 'runs/finetune'
     bert, vocab = library.app.jobs.pretrained(bert, job.devices)
     _, metrics = library.app.jobs.finetune(out, bert, vocab, job)
@@ -218,34 +273,44 @@ def finetune(bert, out, **options):
 
 @main.command()
 @_options('model')
-@click.option('--split', type=click.Choice(['train', 'dev', 'test']), default='dev')
+@click.option(
+    '--split', type=click.Choice(['train', 'dev', 'test']), help='[default: dev, or the file named]'
+)
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
-@_options('data devices limit out max-unknown quiet')
+@_options(f'data devices limit out max-unknown quiet {_PAIRS}')
 def evaluate(model, split, as_json, devices, quiet, **options):
     """Evaluate a model. Accuracy, per class, confusion, calibration; or the guesses of a pretrained one.
 
     \b
     Example:   bertnli evaluate --model runs/demo/nli --split test --json
+               bertnli evaluate --test my.csv
     """
+    split = split or next((name for name in ('dev', 'test', 'train') if options[name]), 'dev')
+    options['data'] = _pairs_of(options)
     options.update(devices=library.parse_devices(devices), progress=not (quiet or as_json))
     report, metrics = library.app.jobs.evaluate_folder(model, split, **options)
     if isinstance(report, dict):  # of a pretrained model
         report = '\n'.join(f'{name:13} {value:.6g}' for name, value in report.items())
-    elif 'unknown_words' in metrics:
-        report = f'{report}\n\nunknown words {metrics["unknown_words"]:.2%}'
+    else:
+        joined = '\n\ntwo classes: contradiction and neutral joined' if len(report.labels) == 2 else ''
+        report = f'{report}{joined}\n\nunknown words {metrics["unknown_words"]:.2%}'
     click.echo(json.dumps(metrics) if as_json else str(report))
 
 
-@main.command()
+@main.command(cls=_Typed)
 @click.argument('sentences', nargs=-1, metavar='[PREMISE HYPOTHESIS]')
-@click.option('--file', metavar='FILE', help='Tab-separated pairs, one per line; - is standard input.')
-@_options('model devices max-unknown quiet')
-def predict(sentences, file, model, devices, max_unknown, quiet):
+@click.option('--file', metavar='FILE', help='Pairs: TSV, CSV, JSON or JSON lines, also .gz; - is a pipe.')
+@click.option('--format', 'form', type=click.Choice(['tsv', 'csv', 'jsonl']), default='tsv')
+@_options('columns skip-bad model devices max-unknown quiet')
+def predict(sentences, file, model, devices, quiet, max_unknown, **options):
     """Predict whether the hypothesis follows. Reads two sentences, or a file of pairs.
+
+    A file is answered row by row: the label, the probabilities of entailment, contradiction and neutral, the
+    premise and the hypothesis. The first line names these columns.
 
     \b
     Example:   bertnli predict "A dog runs in a park." "An animal is outdoors."
-               bertnli predict --file pairs.tsv
+               bertnli predict --file pairs.csv --format jsonl
     """
     if bool(file) == bool(sentences) or (sentences and len(sentences) != 2):
         problem = 'expected two sentences' if sentences else 'nothing to predict'
@@ -255,20 +320,56 @@ def predict(sentences, file, model, devices, max_unknown, quiet):
             'see bertnli predict --help',
         )
         raise SettingsError(problem, where='bertnli predict', found=found, allowed=allowed, remedy=remedy)
-    pairs = library.read_pairs(file) if file else iter([library.SentencePair(*sentences)])
-    # The first pair is read before the model is loaded: a wrong path is reported at once.
-    pairs = itertools.chain(list(itertools.islice(pairs, 1)), pairs)
+    # The file is read once before the model: what is wrong with it is told at once, and before any answer.
+    form, asked = options.pop('form'), _questions(file, **options) if file else [SentencePair(*sentences)]
     loaded = library.load_checkpoint(model, library.parse_devices(devices), kind='nli')
-    # Each pair is needed twice, to be asked and to be printed; between the two lies one window of pairs.
-    asked, printed = itertools.tee(pairs)
     options = {'max_len': loaded.max_len, 'max_unknown': max_unknown}
     predictions = library.predict_pairs(loaded.net, loaded.vocab, asked, **options)
     if not file:
         click.echo(*predictions)
         return
-    for prediction, pair in tqdm.tqdm(zip(predictions, printed), unit=' pairs', disable=quiet):
-        numbers = [f'{p:.6f}' for p in prediction.probabilities]
-        click.echo('\t'.join([prediction.label, *numbers, pair.premise, pair.hypothesis]))
+    write = _writer(form)
+    for prediction in tqdm.tqdm(predictions, unit=' pairs', disable=quiet):
+        write(prediction.label, *(f'{p:.6f}' for p in prediction.probabilities), *asked.waiting.popleft())
+        if not asked.waiting:
+            sys.stdout.flush()  # whoever asks through a pipe waits for it
+
+
+def _questions(file, columns, skip_bad):
+    """The pairs of a file that was checked, unless it is a pipe, or bad rows may be left out."""
+    pairs = library.corpora.pairs
+    options = {'columns': columns, 'max_skipped': float(skip_bad)}
+    if os.path.isfile(file) and not skip_bad:
+        for _ in pairs.without_holes(pairs.PairRows(file, **options)):
+            pass
+    rows = pairs.PairRows(file, **options)
+
+    def tell(error):
+        click.echo(visible(f'bertnli: left out: {error.where}: {error.problem}', sys.stderr), err=True)
+
+    rows.on_bad = tell
+    return pairs.Asked(rows)
+
+
+def _writer(form):
+    """A function that prints one answer; the names of the columns are printed at once."""
+    names = ['label', *library.LABELS, 'premise', 'hypothesis']
+    if form == 'jsonl':
+        return lambda label, *rest: click.echo(
+            json.dumps(
+                {'label': label, **dict(zip(names[1:], [*map(float, rest[:3]), *rest[3:]]))},
+                ensure_ascii=False,
+            )
+        )
+    if form == 'csv':
+        write = csv.writer(sys.stdout, lineterminator='\n').writerow
+    else:  # a tab or a line end would begin another column or row
+
+        def write(row):
+            click.echo('\t'.join(re.sub(r'[\t\r\n]+', ' ', cell) for cell in row))
+
+    write(names)
+    return lambda *row: write(row)
 
 
 @main.group(invoke_without_command=True)
@@ -291,6 +392,15 @@ def data(ctx, data, out, limit):
             for name, value in facts.items():
                 parts = value if isinstance(value, dict) else {'': value}
                 click.echo(f'    {name:20} ' + ', '.join(f'{part} {n}'.strip() for part, n in parts.items()))
+
+
+@data.command()
+@click.argument('file')
+@_options('columns model')
+def check(file, columns, model):
+    """Show what is understood of a FILE: form, columns, labels, first pairs, unknown words."""
+    for name, value in library.app.jobs.check(file, model, columns):
+        click.echo(f'{name:14} {value}')
 
 
 @data.command()

@@ -10,16 +10,19 @@ import dataclasses
 import errno
 import hashlib
 import re
+import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Optional
 
 from ..analysis.baselines import hypothesis_only_baseline
-from ..analysis.report import evaluate, evaluate_pretraining
-from ..batches import Batches, load_data_snli
+from ..analysis.report import Report, evaluate, evaluate_pretraining
+from ..batches import Batches
 from ..cluster.worker import join_cluster
 from ..corpora.files import data_dir, download_extract
+from ..corpora.pairs import NotHere, PairFiles, PairRows
 from ..corpora.treebank import MAX_UNKNOWN, words
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..devices import cpu_devices, try_all_gpus
@@ -60,7 +63,8 @@ class Job:
     """
 
     preset: Preset
-    data: Optional[str] = None  # a folder with the archives, or 'download'; None is the sample
+    data: Optional[str] = None  # a folder with the archives, 'download' or PairFiles; None is the sample
+    text: Optional[str] = None  # a file to pretrain on instead of WikiText-2
     devices: list = dataclasses.field(default_factory=try_all_gpus)
     limit: Optional[int] = None  # of SNLI's training and dev pairs
     on_log: Optional[Callable] = None  # called with each record; after a resume with the later ones only
@@ -86,6 +90,8 @@ def preset(name):
 def _setting(devices, seed, data):
     """What every metrics.json says of its surroundings."""
     team, found = join_cluster(), {'data': str(data_dir(data)), 'devices': str(devices), 'seed': seed}
+    if isinstance(data, PairFiles) and data.named:
+        found['data'] = ', '.join(map(str, data.named))
     if team.store:
         found.update(workers=team.count, bytes_per_step=team.bytes_per_step)
     return {**found, 'versions': report()}
@@ -239,7 +245,7 @@ def pretrain(out, job):
 
 def _pretrain(out, job):
     settings, devices = job.preset.pretrain, job.devices
-    dataset = _pretraining_text(job.data, settings, job.limit, job.progress)
+    dataset = _pretraining_text(job, settings)
     train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
     bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
@@ -256,17 +262,18 @@ def _pretrain(out, job):
     return bert, vocab, metrics
 
 
-def _pretraining_text(data, settings, limit, progress):
-    """WikiText-2, and with `pair_text` each training pair of SNLI as a paragraph of two sentences.
+def _pretraining_text(job, settings):
+    """WikiText-2, or `job.text`; and with `pair_text` each training pair of SNLI as two sentences.
 
     A text that is read several times in an epoch has other next sentences and other masks each time.
     """
-    folder = download_extract('wikitext-2', data_dir=data)
-    options = {'seed': settings.seed, 'progress': progress}
+    wiki = read_wiki(job.text or download_extract('wikitext-2', data_dir=job.data))
+    options = {'seed': settings.seed, 'progress': job.progress}
+    if job.progress and wiki.skipped:
+        print(f'pretraining text: {len(wiki)} paragraphs; {_told(wiki.skipped)}', file=sys.stderr)
     if not settings.pair_text:
-        return WikiTextDataset.from_folder(folder, settings.max_len, min_freq=settings.min_freq, **options)
-    wiki = read_wiki(folder)
-    premises, hypotheses, _ = _training_pairs(data, limit)
+        return WikiTextDataset(wiki, settings.max_len, min_freq=settings.min_freq, **options)
+    premises, hypotheses, _ = _training_pairs(job.data, job.limit)
     pairs = ([' '.join(words(one)) for one in pair] for pair in zip(premises, hypotheses))
     paragraphs = [*wiki, *pairs]
     dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
@@ -302,9 +309,12 @@ def _finetune(out, bert, vocab, job):
     if bert is None:
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
-    options = {'word_dropout': settings.word_dropout, 'seed': settings.seed, 'progress': job.progress}
-    options.update(data_dir=job.data, limit=job.limit, max_unknown=job.max_unknown)
-    loaded = load_data_snli(settings.batch_size, settings.max_len, vocab, **options)
+    options = {'limit': job.limit, 'progress': job.progress, 'max_unknown': job.max_unknown}
+    train = _pairs(job.data, 'train', settings.max_len, vocab, **options)
+    dev = _pairs(job.data, 'dev', settings.max_len, vocab, **{**options, 'limit': None})
+    train.word_dropout = settings.word_dropout
+    train_iter = Batches(train, settings.batch_size, seed=settings.seed)
+    dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
     if settings.dropout is not None:
         bert.set_dropout(settings.dropout)
     if settings.align_first:
@@ -312,16 +322,15 @@ def _finetune(out, bert, vocab, job):
     mx.random.seed(settings.seed)
     net = BERTClassifier(bert)
     net.classifier.initialize(init.Xavier(), ctx=devices)
-    splits = {'train': loaded.train_iter.dataset, 'dev': loaded.dev_iter.dataset}
-    splits = {name: (split, split.label_ids) for name, split in splits.items()}
+    splits = {'train': (train, train.label_ids), 'dev': (dev, dev.label_ids)}
     hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
     if ended:
         return ended.net, _metrics_of(ended)
-    result = train_nli(net, loaded.train_iter, loaded.dev_iter, settings, devices, **hooks)
+    result = train_nli(net, train_iter, dev_iter, settings, devices, **hooks)
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
-    metrics.update(finetune_seconds=result.seconds, train_pairs=len(loaded.train_iter.dataset))
-    metrics['unknown_words'] = loaded.dev_iter.dataset.unknown
+    metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
+    metrics['unknown_words'] = dev.unknown
     _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
 
@@ -342,7 +351,8 @@ def evaluate_folder(
     """Evaluate a model folder on a split; returns `(report, metrics)`, also saved in `out`.
 
     The report is a `Report` on SNLI, with pictures of confusion and calibration; of a pretrained model it is
-    what `evaluate_pretraining` finds on WikiText-2.
+    what `evaluate_pretraining` finds on WikiText-2. For data of two classes (entailment, not-entailment) the
+    probabilities of contradiction and neutral are summed.
     """
     start = time.perf_counter()
     devices = devices or try_all_gpus()
@@ -350,8 +360,19 @@ def evaluate_folder(
         _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
-        pairs = _pairs(data, split, loaded.max_len, loaded.vocab, limit=limit, max_unknown=max_unknown)
+        files = data if isinstance(data, PairFiles) else PairFiles(data)
+        pairs = _pairs(
+            files._replace(two_classes=True),
+            split,
+            loaded.max_len,
+            loaded.vocab,
+            limit=limit,
+            max_unknown=max_unknown,
+        )
         judged = _judge(loaded.net, pairs, devices, progress)
+        if pairs.names != LABELS:
+            joined = [(p[0], p[1] + p[2]) for p in judged.probabilities]
+            judged = Report.from_probabilities(judged.true, joined, pairs.names)
         numbers = {**judged.as_dict(), 'unknown_words': round(pairs.unknown, 6)}
     else:
         judged = numbers = judge_pretraining(loaded.net, loaded.vocab, split, data, progress=progress)
@@ -361,7 +382,7 @@ def evaluate_folder(
         write_json(Path(out, 'metrics.json'), metrics)
         if loaded.kind == 'nli':
             title, right = f'{split.capitalize()} split', judged.true == judged.predicted
-            save(plot_confusion(judged.confusion, LABELS, title=title), Path(out, 'confusion.png'))
+            save(plot_confusion(judged.confusion, judged.labels, title=title), Path(out, 'confusion.png'))
             calibration = plot_reliability(judged.probabilities.max(axis=1), right, title=title)
             save(calibration, Path(out, 'reliability.png'))
     return judged, metrics
@@ -435,31 +456,95 @@ def pretrained(name, devices):
 
 
 def describe(data=None, limit=None, out=None):
-    """Counts, lengths, labels and skipped rows of both corpora, as JSON content, also saved in `out`."""
+    """Counts, lengths, labels and skipped rows of what is there, as JSON content, also saved in `out`.
+
+    Raises `DataError` if a file is damaged, or neither corpus is there.
+    """
     if out:
         _check_writable(out)
-    wiki, snli = download_extract('wikitext-2', data_dir=data), download_extract('SNLI', data_dir=data)
-    found = {'wikitext-2': {'folder': str(wiki)}, 'SNLI': {'folder': str(snli)}}
-    for split in ('train', 'valid', 'test'):
-        paragraphs = read_wiki(wiki, split)
-        sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
-        counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
-        found['wikitext-2'][split] = {**counts, 'words a sentence': _lengths(sentences)}
-    vocab = load_checkpoint(SHIPPED[1]).vocab
-    for split in ('train', 'dev', 'test'):
-        premises, hypotheses, labels = pairs = read_snli(snli, split=split, limit=limit, max_skipped=1.0)
-        dataset = SNLIBERTDataset(pairs, 128, vocab, verbose=False, max_unknown=1)
-        found['SNLI'][split] = {
-            'pairs': len(labels),
-            'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
-            'words a premise': _lengths(premises),
-            'words a hypothesis': _lengths(hypotheses),
-            'unknown words': f'{dataset.unknown:.1%} to the vocabulary of {SHIPPED[1]}',
-            'skipped': {reason: f'{n} (first lines {lines})' for reason, (n, lines) in pairs.skipped.items()},
-        }
+    found, missing = {}, []
+    for corpus, splits, describe_one in (
+        ('wikitext-2', ('train', 'valid', 'test'), _describe_text),
+        ('SNLI', ('train', 'dev', 'test'), _describe_pairs),
+    ):
+        try:
+            folder = download_extract(corpus, data_dir=data)
+        except NotHere as error:
+            missing.append(error)
+            found[corpus] = {'folder': 'not here'}
+            continue
+        found[corpus] = {'folder': str(folder)}
+        for split in splits:
+            try:
+                if corpus == 'SNLI':
+                    PairFiles(folder).path(split)
+                elif not Path(folder, f'wiki.{split}.tokens').exists():
+                    raise NotHere('no file')
+                found[corpus][split] = describe_one(folder, split, limit)
+            except NotHere:
+                found[corpus][split] = {'file': 'none'}
+    if len(missing) == len(found):
+        raise missing[0]
     if out:
         write_json(Path(out, 'metrics.json'), found)
     return found
+
+
+def _describe_text(folder, split, _):
+    paragraphs = read_wiki(folder, split)
+    sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
+    counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
+    return {**counts, 'words a sentence': _lengths(sentences), 'skipped': _skipped(paragraphs)}
+
+
+def _describe_pairs(folder, split, limit):
+    premises, hypotheses, labels = pairs = read_snli(folder, split=split, limit=limit, max_skipped=1.0)
+    dataset = SNLIBERTDataset(pairs, 128, load_checkpoint(SHIPPED[1]).vocab, verbose=False, max_unknown=1)
+    return {
+        'pairs': len(labels),
+        'labels': {name: labels.count(number) for number, name in enumerate(LABELS)},
+        'words a premise': _lengths(premises),
+        'words a hypothesis': _lengths(hypotheses),
+        'unknown words': f'{dataset.unknown:.1%} to the vocabulary of {SHIPPED[1]}',
+        'skipped': _skipped(pairs),
+    }
+
+
+def _skipped(data):
+    return {reason: f'{n} (first lines {lines})' for reason, (n, lines) in data.skipped.items()}
+
+
+def _told(skipped):
+    return ', '.join(f'{n:,} × {reason} (first: {lines[0]})' for reason, (n, lines) in skipped.items())
+
+
+def check(file, model=SHIPPED[1], columns=None):
+    """What is understood of a file of pairs, or of text to pretrain on, as rows of (name, value).
+
+    >>> dict(check('data/snli_1.0/snli_1.0_dev.txt'))['form']
+    'TSV'
+    """
+    vocab, facts = load_checkpoint(model).vocab, []
+    try:
+        rows = PairRows(file, str, columns=columns, max_skipped=1)
+        facts = [('form', rows.form), ('columns', ', '.join(f'{k}: {v}' for k, v in rows.columns.items()))]
+        pairs, skipped, number = [*rows], rows.skipped, rows.number - rows.before
+        labels = Counter('none' if label is None else label.strip() or '-' for _, _, label in pairs)
+        facts += [('rows', number), ('pairs', len(pairs))]
+        facts.append(('labels', ', '.join(f'{name} {n:,}' for name, n in labels.most_common(10))))
+        sentences = [sentence for pair in pairs for sentence in pair[:2]]
+        shown = [f'{p!r} → {h!r} ({label})' for p, h, label in pairs[:3]]
+    except DataError as error:
+        if columns or not (re.search(r'\.txt(\.gz)?$', str(file)) and error.problem == 'wrong column count'):
+            raise
+        text = read_wiki(file)
+        sentences, skipped = [sentence for paragraph in text for sentence in paragraph], text.skipped
+        facts = [('form', 'text'), ('paragraphs', len(text)), ('sentences', len(sentences))]
+        shown = [' | '.join(paragraph)[:200] for paragraph in text[:3]]
+    facts += [('skipped', f'{n:,} {reason}, first {lines}') for reason, (n, lines) in skipped.items()]
+    found = [word in vocab for sentence in sentences for word in words(sentence, vocab.token_to_idx)]
+    facts.append(('unknown words', f'{1 - sum(found) / max(1, len(found)):.1%} to the vocabulary of {model}'))
+    return facts + [(f'{number}', text) for number, text in enumerate(shown, 1)]
 
 
 def _lengths(sentences):

@@ -80,7 +80,8 @@ def _as_data_errors(corpus, archive, folder):
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise cannot_cache(folder, error) from error
         problem, remedy = 'the archive cannot be unpacked', f'delete the file, then {corpus.manual_way}'
-        raise DataError(problem, where=str(archive), found=str(error), remedy=remedy) from error
+        allowed, found = 'the archive as it was published', str(error)
+        raise DataError(problem, where=str(archive), found=found, allowed=allowed, remedy=remedy) from error
 
 
 def _members(corpus, file):

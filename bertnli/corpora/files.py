@@ -119,8 +119,9 @@ def download_extract(name, folder=None, *, data_dir=None):
     """The path of the folder that holds the files of a corpus: 'wikitext-2', 'SNLI', or one of d2l's hub.
 
     `data_dir` is what the function of that name accepts: a folder that is the unpacked corpus, or holds it or
-    its official archive, which is unpacked into the cache; for SNLI also a folder of pairs of your own, or
-    `PairFiles`. `folder`, the chapter's second argument, is its name inside the archive. Raises `DataError` with the manual way if nothing is found.
+    its official archive, which is unpacked into the cache; for SNLI also a folder of your own pairs, or
+    `PairFiles`. `folder`, the chapter's second argument, is the folder's name inside the archive. Raises
+    `DataError` with the manual way if nothing is found.
 
     Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. Its archive
     (.zip, .tar, .tar.gz) is taken from `data_dir`, or else downloaded.
@@ -131,8 +132,9 @@ def download_extract(name, folder=None, *, data_dir=None):
     if name not in REGISTRY:
         return str(_hub_folder(name, folder, data_dir))
     if name == 'SNLI' and isinstance(data_dir, PairFiles):
-        found = any(data_dir[1:4]) or download_extract(name, folder, data_dir=data_dir.folder)
-        return data_dir if found is True else data_dir._replace(folder=found)
+        if data_dir.named:
+            return data_dir
+        return data_dir._replace(folder=download_extract(name, folder, data_dir=data_dir.folder))
     corpus = REGISTRY[name]
     if folder not in (None, corpus.folder):
         raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=corpus.folder)

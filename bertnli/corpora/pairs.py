@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+from collections import deque
 from typing import NamedTuple, Optional
 
 from ..errors import DataError
@@ -51,12 +52,20 @@ class PairFiles(NamedTuple):
     skip_bad: bool = False
     two_classes: bool = False  # whether `not-entailment` is a label
 
+    @property
+    def named(self):
+        """The files named one by one."""
+        return [path for path in self[1:4] if path]
+
     def path(self, split):
         """The file of a split; raises `NotHere`."""
         if getattr(self, split):
             return getattr(self, split)
         found = _split_files(self.folder, split) if self.folder else []
-        where, remedy = str(self.folder or 'the files named'), f'name the file: --{split} FILE'
+        where, remedy = (
+            str(self.folder or 'the files named'),
+            f'name the file: --{split} FILE, or PairFiles({split}=…)',
+        )
         if not found:
             allowed = f'a file like {split}.csv, {split}.tsv, {split}.jsonl or snli_1.0_{split}.txt'
             problem, parts = f'no file for the split {split}', {'found': 'none', 'allowed': allowed}
@@ -94,9 +103,10 @@ class PairRows(Rows):
 
     def __init__(self, source, read_label=None, *, columns=None, max_skipped=0):
         lines, name = _lines_of(source)
-        super().__init__(lines, name, self._pair, max_skipped)
+        super().__init__(lines, name, None, max_skipped)
         self.ready = getattr(lines, 'ready', lambda: True)
         self.form, self.columns, self._head, self._read_label = 'nothing', {}, None, read_label
+        self._objects = False  # whether each row names its columns
         seen, first = self._peek()
         if first:
             names, rest = self._form_of(first, columns or {}), self.lines
@@ -125,10 +135,13 @@ class PairRows(Rows):
             value = json.loads(first)
         except (ValueError, RecursionError):
             value = None
-        whole = re.match(r'\s*[\[{]\s*($|[\[{"])', first) and '\t' not in first.strip()
-        if isinstance(value, dict) or (value and isinstance(value, list) and isinstance(value[0], str)):
+        parts = value.values() if isinstance(value, dict) else ()
+        whole = any(isinstance(part, list) and part and isinstance(part[0], dict) for part in parts)
+        row = isinstance(value, dict) or (value and isinstance(value, list) and isinstance(value[0], str))
+        begins = re.match(r'\s*[\[{]\s*($|[\[{"])', first) and '\t' not in first.strip()
+        if row and not whole:
             self.form = 'JSON lines'
-        elif whole:
+        elif whole or begins:
             self.form, self.unit = 'JSON', 'entry'
             entries = self._whole_json(first)
             self.lines, value = map(json.dumps, entries), entries[0]
@@ -139,7 +152,8 @@ class PairRows(Rows):
             return self._comma_cells(first, asked)
         names = list(value)
         self._cells = functools.partial(_json_cells, names)
-        return names if isinstance(value, dict) else [*map(str, names)]
+        self._objects = isinstance(value, dict)
+        return names if self._objects else [*map(str, names)]
 
     def _whole_json(self, first):
         problem, found = 'not a list of pairs', first
@@ -176,7 +190,7 @@ class PairRows(Rows):
             at = [places[name.lower()] for name in options if name.lower() in places]
             found.update({role: at[0]} if at else {})
         named = {'premise', 'hypothesis', *asked} <= set(found)
-        if not (named or found or asked):
+        if not (named or found or asked or self._objects):
             if len(names) == 1:
                 allowed = 'premise and hypothesis with a tab between them, CSV with names of columns, or JSON'
                 remedy = 'separate the sentences by one tab'
@@ -195,10 +209,11 @@ class PairRows(Rows):
         self._places, self._width = found, len(names)
         self._least = max(found['premise'], found['hypothesis']) + 1
         binary = named and str(names[found['premise']]).strip().lower().endswith('binary_parse')
-        self._clean = _without_brackets if binary else _unquoted if self.form == 'TSV' else str.strip
+        clean = _without_brackets if binary else _unquoted if self.form == 'TSV' else str.strip
         self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
         if named and not self.form.startswith('JSON'):
-            self._head = names[found['premise']], names[found['hypothesis']]
+            self._head = names[found['premise']]
+        self.parse = self._parser(clean)
 
     def __iter__(self):
         return self._records() if self.form == 'CSV' else super().__iter__()
@@ -221,24 +236,32 @@ class PairRows(Rows):
             else:
                 yield row
 
-    def _pair(self, text):
-        cells = self._cells(text)
-        if len(cells) != self._width:
-            cells = self._fitted(cells)
-        premise, hypothesis = cells[self._places['premise']], cells[self._places['hypothesis']]
-        if (premise, hypothesis) == self._head:
-            raise BadRow(HEADER)
-        label = None
-        if self._read_label and 'label' in self._places:
-            label = self._read_label(cells[self._places['label']])
-        if not (isinstance(premise, str) and isinstance(hypothesis, str)):
-            raise BadRow('not a sentence', [premise, hypothesis], 'text', _BAD_ROW)
-        premise, hypothesis = self._clean(premise), self._clean(hypothesis)
-        # What is short may be a mark that nobody sees, and no word.
-        if not all(part and (len(part) > 8 or words(part)) for part in (premise, hypothesis)):
-            found = f'premise {premise!r}, hypothesis {hypothesis!r}'
-            raise BadRow('empty sentence', found, 'at least one word in each', _BAD_ROW)
-        return premise, hypothesis, label
+    def _parser(self, clean):
+        """The function that makes a pair of a row; it runs for every row, so all it needs is at hand."""
+        split, width, head, read_label = self._cells, self._width, self._head, self._read_label
+        at_premise, at_hypothesis, at_label = map(self._places.get, _NAMES)
+        read_label = read_label if at_label is not None else None
+
+        def parse(text):
+            cells = split(text)
+            if len(cells) != width:
+                cells = self._fitted(cells)
+            premise, hypothesis, label = cells[at_premise], cells[at_hypothesis], None
+            if premise == head:
+                raise BadRow(HEADER)
+            if read_label:
+                label = read_label(cells[at_label])
+            try:
+                premise, hypothesis = clean(premise), clean(hypothesis)
+            except (TypeError, AttributeError) as error:
+                raise BadRow('not a sentence', [premise, hypothesis], 'text', _BAD_ROW) from error
+            # What is short may be a mark that nobody sees, and no word.
+            if (len(premise) < 9 or len(hypothesis) < 9) and not (words(premise) and words(hypothesis)):
+                found = f'premise {premise!r}, hypothesis {hypothesis!r}'
+                raise BadRow('empty sentence', found, 'at least one word in each', _BAD_ROW)
+            return premise, hypothesis, label
+
+        return parse
 
     def _fitted(self, cells):
         # Editors trim tabs at the end of a line, spreadsheets add some.
@@ -259,6 +282,28 @@ def without_holes(rows):
             _, (number, *_) = rows.skipped[BLANK]
             raise rows.error(number, BadRow(BLANK, '', 'a pair on every line', 'delete the blank line'))
         yield row
+
+
+class Asked:
+    """The pairs of some rows for `predict_pairs`, in the windows in which they arrive; `waiting` for answers.
+
+    subtle: it stops where the next line of a pipe would have to be waited for, and goes on when asked again.
+    """
+
+    def __init__(self, rows):
+        self._rows, self._ready, self._fresh, self.waiting = without_holes(rows), rows.ready, True, deque()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self._fresh and not self._ready():
+            self._fresh = True
+            raise StopIteration
+        row = next(self._rows)
+        self._fresh = False
+        self.waiting.append(row[:2])
+        return row[:2]
 
 
 def _lines_of(source):

@@ -9,7 +9,9 @@ from .treebank import words
 # subtle: a library would do no better here. NLTK's Punkt needs a download or these abbreviations, and a
 # second to import; pySBD has had no release since 2021.
 _END = re.compile(r'(?<=[.!?…])["\'”’)\]]*(\s+)(?=["\'“‘(\[]*[^\Wa-z_])')
-_NO_END = re.compile(r'\b(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Drs?|St|Prof|Sgt|Lt|Capt|Rev|Gen|vs|cf|No|Jr|Sr)\.$')
+_NO_END = re.compile(
+    r'\b(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Drs?|St|Prof|Sgt|Lt|Capt|Rev|Gen|vs|cf|No|Jr|Sr)\.$'
+)
 _ENDED = re.compile(r'[.!?…]["\'”’)\]]*$')
 
 
@@ -28,7 +30,7 @@ def sentences_of(text):
 
 
 def read_prose(path):
-    """(paragraphs, skipped): lists of at least two sentences, words between blanks; and the lines without use.
+    """(paragraphs, skipped): lists of at least two sentences, words between blanks; and unused lines.
 
     Blank lines part documents. Lines that mostly end inside a sentence are joined before they are split; a
     line of several sentences is a paragraph of its own.
@@ -51,7 +53,7 @@ def read_prose(path):
             skip(BLANK, len(block), number)
         else:
             split = [sentences_of(part) for part in ([' '.join(block)] if broken else block)]
-            if sum(map(len, split)) < 2 * len(split):  # a sentence a line
+            if 2 * sum(len(part) > 1 for part in split) < len(split):  # mostly a sentence a line
                 split = [[*itertools.chain(*split)]]
             for place, sentences in enumerate(split):
                 if len(sentences) > 1:

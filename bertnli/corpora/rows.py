@@ -14,7 +14,7 @@ import zlib
 from ..errors import DataError
 from ..machine.disk import unreadable
 
-# Honest gaps: counted, never an error. (Headings are no paragraphs, files that were joined repeat their header.)
+# Honest gaps: counted, never an error. (Headings are no paragraphs; joined files repeat their header.)
 NO_LABEL, BLANK, HEADER = 'no gold label', 'blank line', 'repeated header'
 NO_SENTENCES = 'line without a next sentence'
 _GAPS = (NO_LABEL, BLANK, HEADER, NO_SENTENCES)

@@ -153,7 +153,8 @@ def pairs_in(pairs):
             raise _not_pairs('columns or pairs?', 'pairs', pairs)
         premises, hypotheses = pairs[:2]
     else:
-        return (_of(pair, f'pair {number}') for number, pair in enumerate(pairs, 1))
+        # subtle: unlike a generator, `map` goes on after a pause of the stream.
+        return map(lambda pair, number: _of(pair, f'pair {number}'), pairs, count(1))
     if len(premises) != len(hypotheses):
         raise _not_pairs('columns of different lengths', 'pairs', (len(premises), len(hypotheses)))
     return zip(premises, hypotheses)

@@ -1,6 +1,8 @@
 """The command: what it prints and writes, and how it tells the reader's mistakes."""
 
+import csv
 import inspect
+import io
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ from bertnli import (
     SNLIBERTDataset,
     Vocab,
     cpu_devices,
+    download_extract,
     load_checkpoint,
     read_snli,
     save_checkpoint,
@@ -220,10 +223,14 @@ def test_a_pair_is_answered_by_a_label_and_three_probabilities(model):
     assert max(shares, key=lambda name: float(shares[name])) == label
 
 
+NAMES = ['label', *LABELS, 'premise', 'hypothesis']
+
+
 def check_lines(said, pairs):
     """Label, three probabilities, premise, hypothesis: one line a pair, in the order of the pairs."""
     assert said.endswith('\n')
-    lines = [line.split('\t') for line in said[:-1].split('\n')]
+    names, *lines = [line.split('\t') for line in said[:-1].split('\n')]
+    assert names == NAMES
     assert [tuple(line[4:]) for line in lines] == [(p.strip(), h.strip()) for p, h in pairs]
     for line in lines:
         numbers = [float(number) for number in line[1:4]]
@@ -241,7 +248,7 @@ def test_standard_input_is_read_like_a_file(model, pairs_file):
 
 
 def test_a_file_and_a_single_question_agree(model, pairs_file):
-    line = good('predict', '--file', pairs_file, '--model', model).split('\n')[1].split('\t')
+    line = good('predict', '--file', pairs_file, '--model', model).split('\n')[2].split('\t')
     single = good('predict', *PAIRS[1], '--model', model)
     assert single.startswith(
         f'{line[0]} (entailment {float(line[1]):.3f}, contradiction {float(line[2]):.3f}'
@@ -254,7 +261,160 @@ def test_line_ends_of_windows_and_a_byte_order_mark_do_not_reach_the_answers(mod
 
 
 def test_no_pairs_are_no_answers(model):
-    assert good('predict', '--file', '-', '--model', model, stdin=b'') == ''
+    assert good('predict', '--file', '-', '--model', model, stdin=b'').split() == NAMES
+
+
+@pytest.mark.parametrize('form', ['tsv', 'csv', 'jsonl'])
+def test_answers_come_in_the_form_asked_for_with_names(model, form, tmp_path):
+    pairs = [['A dog, "big", runs.', 'It\tmoves.'], *map(list, PAIRS[1:3])]
+    (tmp_path / 'pairs.json').write_text(json.dumps(pairs + [['Premise', 'Hypothesis']]))
+    said = good('predict', '--file', tmp_path / 'pairs.json', '--format', form, '--model', model, '--quiet')
+    if form == 'jsonl':
+        rows = [list(strict(line).values()) for line in said.splitlines()]
+        assert list(strict(said.splitlines()[0])) == NAMES
+    elif form == 'csv':
+        names, *rows = csv.reader(io.StringIO(said))
+        assert names == NAMES
+    else:
+        names, *rows = (line.split('\t') for line in said.splitlines())
+        pairs[0][1] = 'It moves.'
+        assert names == NAMES
+    assert [row[4:] for row in rows[:3]] == pairs
+    assert len(rows) == 4
+    assert LABELS[max(range(3), key=lambda i: float(rows[0][i + 1]))] == rows[0][0]
+
+
+def test_the_help_says_in_which_order_the_probabilities_come():
+    said = ' '.join(good('predict', '--help').split())
+    assert 'the probabilities of entailment, contradiction and neutral, the premise' in said
+
+
+@pytest.mark.parametrize('premise', ['-5 degrees outside.', '--a dash first', '-half past ten', '-7'])
+def test_a_sentence_may_begin_with_a_hyphen(model, premise):
+    assert good('predict', premise, 'It is cold.', '--model', model) == good(
+        'predict', '--model', model, '--', premise, 'It is cold.'
+    )
+    assert 'No such option' in run('predict', 'a', 'b', '--fle', 'x').stderr
+
+
+def test_bad_rows_are_left_out_and_told_or_stop_before_the_first_answer(model, tmp_path):
+    path = tmp_path / 'pairs.tsv'
+    path.write_text('a dog\tit\nb\nc\td\n\n\te\n' + 'a dog\tit\n' * 9)
+    result = run('predict', '--file', path, '--model', model)
+    assert (result.exit_code, result.stdout) == (2, '')
+    assert 'line 2' in result.stderr
+    assert '--skip-bad' in result.stderr
+    result = run('predict', '--file', path, '--model', model, '--skip-bad', '--quiet')
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1 + 11
+    assert [line.partition(', ')[2] for line in result.stderr.splitlines()] == [
+        'line 2: wrong column count',
+        'line 5: empty sentence',
+    ]
+
+
+# --- the reader's own data ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def own(tmp_path_factory):
+    """train.csv, dev.jsonl and two.tsv, made of the sample."""
+    folder, data = tmp_path_factory.mktemp('own'), read_snli(download_extract('SNLI'), split='dev')
+    rows = list(zip(*data))[:96]
+    with open(folder / 'train.csv', 'w', newline='') as file:
+        csv.writer(file).writerows(
+            [('Premise', 'Hypothesis', 'Label'), *((p, h, LABELS[n]) for p, h, n in rows)]
+        )
+    numbers = {0: 0, 2: 1, 1: 2}  # Hugging Face's order
+    lines = [json.dumps({'sentence1': p, 'sentence2': h, 'label': numbers[n]}) + '\n' for p, h, n in rows]
+    (folder / 'dev.jsonl').write_text(''.join(lines))
+    two = ('entailment', 'not_entailment', 'not_entailment')
+    (folder / 'two.tsv').write_text(''.join(f'{p}\t{h}\t{two[n]}\n' for p, h, n in rows))
+    return folder
+
+
+ORDER = ('--labels', 'entailment,neutral,contradiction')
+
+
+def test_fine_tuning_and_evaluation_take_files_of_any_form_and_no_test_split(own, tmp_path, demo):
+    files = ('--train', own / 'train.csv', '--dev', own / 'dev.jsonl', *ORDER)
+    good('finetune', '--bert', demo[0] / 'bert', *files, '--out', tmp_path, '--epochs', 1, *TINY)
+    metrics = metrics_in(tmp_path)
+    assert metrics['train_pairs'] == 96
+    assert metrics['data'].endswith('dev.jsonl')
+    told = [
+        strict(good('evaluate', '--model', tmp_path, *args, '--json'))
+        for args in (
+            ['--dev', own / 'dev.jsonl', *ORDER],
+            ['--train', own / 'train.csv'],
+            ['--data', own, *ORDER],
+        )
+    ]
+    assert [one['split'] for one in told] == ['dev', 'train', 'dev']
+    assert len({(one['n'], one['accuracy'], str(one['confusion'])) for one in told}) == 1
+    assert told[0]['accuracy'] == pytest.approx(metrics['dev_accuracy'], abs=1e-6)
+
+
+def test_two_classes_are_evaluated_by_joining_two_and_the_report_says_so(own, model):
+    three = strict(good('evaluate', '--model', model, '--train', own / 'train.csv', '--json'))
+    joined = strict(good('evaluate', '--model', model, '--test', own / 'two.tsv', '--json'))
+    assert joined['labels'] == ['entailment', 'not-entailment']
+    assert sum(joined['confusion'][0]) == sum(three['confusion'][0])
+    assert sum(map(sum, joined['confusion'])) == 96
+    said = good('evaluate', '--model', model, '--test', own / 'two.tsv', '--quiet')
+    assert 'two classes: contradiction and neutral joined' in said
+    result = run('finetune', '--train', own / 'two.tsv', '--dev', own / 'two.tsv', '--out', own / 'x')
+    assert result.exit_code == 2
+    assert 'can be evaluated, not trained' in result.stderr
+
+
+def test_what_is_there_is_described_and_what_is_not_is_named(own):
+    said = good('data', '--data', own, '--limit', 9)
+    assert 'wikitext-2: not here' in said
+    assert '  test\n    file                 none' in said
+    assert 'pairs                9' in said
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        (
+            'train.csv',
+            ['CSV', 'premise: Premise', 'rows           96', 'neutral', 'unknown words  0.0%', ' → '],
+        ),
+        ('two.tsv', ['TSV', 'premise: 1', 'not_entailment']),
+        ('dev.jsonl', ['JSON lines', 'hypothesis: sentence2']),
+        (
+            'text.txt',
+            ['text', 'paragraphs     1', '1 line without a next sentence, first [3]', 'a dog runs .'],
+        ),
+    ],
+)
+def test_a_file_is_checked_and_what_was_understood_is_shown(own, name, words):
+    (own / 'text.txt').write_text('A dog runs. It is fast.\n\nTitle\n')
+    said = good('data', 'check', own / name)
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_text_of_ones_own_is_pretrained_on_and_its_unused_lines_are_told(tmp_path):
+    (tmp_path / 'book.txt').write_text('Title\n\n' + 'The dog runs. It is fast. A cat sits!\n' * 60)
+    args = (
+        '--text',
+        tmp_path / 'book.txt',
+        '--min-freq',
+        1,
+        '--steps',
+        1,
+        '--batch-size',
+        8,
+        '--out',
+        tmp_path,
+    )
+    result = run('pretrain', *args)
+    assert result.exit_code == 0, result.stderr
+    assert 'pretraining text: 60 paragraphs; 1 × line without a next sentence (first: 1)' in result.stderr
+    assert metrics_in(tmp_path)['vocabulary'] == 5 + len('the dog runs . it is fast a cat sits !'.split())
+    assert '--min-freq' in run('pretrain', '--min-freq', 999, *args[:2], *args[4:], '--quiet').stderr
 
 
 # --- the reader's mistakes ------------------------------------------------------------------------

@@ -173,7 +173,8 @@ def test_pretraining_may_read_the_pairs_too_but_only_as_many_as_it_is_told(tmp_p
 def test_text_that_is_read_three_times_gives_three_times_its_pairs_and_the_same_words():
     settings = changed(tiny().pretrain, min_freq=1, pair_text=True, max_len=256)
     once, thrice = (
-        jobs._pretraining_text(None, changed(settings, wiki_times=times), 64, False) for times in (1, 3)
+        jobs._pretraining_text(Job(tiny(), limit=64, progress=False), changed(settings, wiki_times=times))
+        for times in (1, 3)
     )
     assert once.left_out == thrice.left_out == 0
     assert len(thrice) - 64 == 3 * (len(once) - 64)

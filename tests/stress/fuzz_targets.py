@@ -6,6 +6,7 @@ chance.
 """
 
 import contextlib
+import gzip
 import json
 import math
 import os
@@ -26,6 +27,7 @@ with loading:
 
     from bertnli import RESERVED, Vocab, examples, explain_pair, parse_devices, settings, text, tokens
     from bertnli.app import cli
+    from bertnli.corpora import pairs as pair_files
     from bertnli.corpora.treebank import words
     from bertnli.errors import BertNLIError
     from bertnli.fast.encoding import index_words
@@ -72,6 +74,17 @@ def wiki(data):
 
 def pairs(data):
     list(text.read_pairs(data.splitlines(keepends=True)))
+
+
+def table(data):
+    """The same bytes as a file of any form, with columns that the reader names, and as running text."""
+    folder = written('dev.csv', gzip.compress(data) if len(data) % 5 == 0 else data)
+    columns = {'premise': 'a', 'hypothesis': 'b'} if len(data) % 3 == 0 else None
+    files = pair_files.PairFiles(folder, columns=columns, labels=text.LABELS, two_classes=len(data) % 2 == 0)
+    with warnings.catch_warnings(), contextlib.suppress(BertNLIError):
+        warnings.simplefilter('ignore')  # of rows that were left out
+        text.read_snli(files, split='dev', max_skipped=0.5)
+    text.read_wiki(files.path('dev'))
 
 
 def sentence(data):
@@ -146,7 +159,16 @@ WEIGHTS = (
 TARGETS = {
     snli: ([ROWS, ROWS.replace(b'\n', b'\r\n'), b'\xef\xbb\xbf' + ROWS], 40),
     wiki: ([b' = Title = \n A dog runs . It is fast . \n\n'], 30),
-    pairs: ([b'A dog runs.\tIt moves.\n', b'a\tb\r\nc\td\r\n'], 300),
+    pairs: ([b'A dog runs.\tIt moves.\n', b'a\tb\r\nc\td\r\n'], 260),
+    table: (
+        [
+            b'premise,hypothesis,label\n"A dog, big",It moves,neutral\n',
+            b'{"a": "A dog", "b": "It moves", "label": 1}\n{"a": "x"}\n',
+            b'[{"premise": "A dog", "hypothesis": "It", "label": null}]',
+            b'A dog runs. It is fast.\n\nTitle\n',
+        ],
+        40,
+    ),
     sentence: (["The man's dogs don't run (3,000 times)… “so” 🐕.".encode()], 190),
     encoder: ([b'A dog runs . It <mask> fast', b'a . b'], 100),
     vocabulary: ([json.dumps(VOCAB.idx_to_token).encode(), b'["<unk>", 1, null, {}]'], 30),
