@@ -267,7 +267,7 @@ def test_no_pairs_are_no_answers(model):
 @pytest.mark.parametrize('form', ['tsv', 'csv', 'jsonl'])
 def test_answers_come_in_the_form_asked_for_with_names(model, form, tmp_path):
     pairs = [['A dog, "big", runs.', 'It\tmoves.'], *map(list, PAIRS[1:3])]
-    (tmp_path / 'pairs.json').write_text(json.dumps(pairs + [['Premise', 'Hypothesis']]))
+    (tmp_path / 'pairs.json').write_text(json.dumps([*pairs, ['Premise', 'Hypothesis']]))
     said = good('predict', '--file', tmp_path / 'pairs.json', '--format', form, '--model', model, '--quiet')
     if form == 'jsonl':
         rows = [list(strict(line).values()) for line in said.splitlines()]

@@ -1,6 +1,8 @@
 """The embedded sample is what its generator writes, and what data/README.md says of it."""
 
 import importlib.util
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -100,3 +102,20 @@ def test_the_corpus_says_every_word_of_the_pairs(pairs):
     used = Counter(word for column in pairs['train'][:2] for s in column for word in s.lower().split())
     often = {word for word, count in used.items() if count >= 20}
     assert {word for word in often if said[word] < 5} == set()
+
+
+def test_git_for_windows_leaves_the_files_as_they_are(tmp_path):
+    def git(*words):
+        subprocess.run(
+            ['git', '-c', 'core.autocrlf=true', *words], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    shutil.copy(Path(__file__).parents[2] / '.gitattributes', tmp_path)
+    for name in ('vocab.json', 'dev.txt', 'script'):
+        (tmp_path / name).write_bytes(b'a\nb\n')
+    git('init')
+    git('add', '.')
+    for name in ('vocab.json', 'dev.txt', 'script'):
+        (tmp_path / name).unlink()
+    git('checkout', '.')
+    assert {(tmp_path / name).read_bytes() for name in ('vocab.json', 'dev.txt', 'script')} == {b'a\nb\n'}
