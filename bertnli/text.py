@@ -65,7 +65,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     _check('split', split, split in ('train', 'dev', 'test'), 'train, dev, test')
     _check('limit', limit, limit is None or limit >= 1, 'a whole number from 1, or None for all')
     _check('max_skipped', max_skipped, 0 <= max_skipped <= 1, 'a share of the rows, from 0 to 1')
-    files = data_dir if isinstance(data_dir, PairFiles) else PairFiles(data_dir)
+    files = PairFiles.of(data_dir)
     path, share = files.path(split), 1.0 if files.skip_bad else max_skipped
     read_label = _label_reader(files.labels, files.two_classes)
     rows = PairRows(path, read_label, columns=files.columns, max_skipped=share)
@@ -81,6 +81,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     # A few malformed rows are a warning, many are an error.
     rows.check(total=rows.number - rows.before)
     if not labels:
+        rows.check(total=0)
         found, remedy = f'{rows.number - rows.before} rows', 'use a file with at least one labelled pair'
         allowed = ', '.join(LABELS)
         raise DataError(

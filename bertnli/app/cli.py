@@ -373,9 +373,9 @@ def _writer(form):
 
 
 @main.group(invoke_without_command=True)
-@_options('data out limit')
+@_options('data out limit columns labels')
 @click.pass_context
-def data(ctx, data, out, limit):
+def data(ctx, data, out, limit, **options):
     """Show statistics of both corpora. Counts, lengths, labels, skipped rows and why.
 
     \b
@@ -385,6 +385,8 @@ def data(ctx, data, out, limit):
     ctx.obj = data
     if ctx.invoked_subcommand:
         return
+    if any(options.values()):
+        data = library.corpora.pairs.PairFiles(data, **options)
     for corpus, splits in library.app.jobs.describe(data, limit, out).items():
         click.echo(f'{corpus}: {splits.pop("folder")}')
         for split, facts in splits.items():

@@ -360,9 +360,8 @@ def evaluate_folder(
         _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
-        files = data if isinstance(data, PairFiles) else PairFiles(data)
         pairs = _pairs(
-            files._replace(two_classes=True),
+            PairFiles.of(data)._replace(two_classes=True),
             split,
             loaded.max_len,
             loaded.vocab,
@@ -473,11 +472,11 @@ def describe(data=None, limit=None, out=None):
             missing.append(error)
             found[corpus] = {'folder': 'not here'}
             continue
-        found[corpus] = {'folder': str(folder)}
+        found[corpus] = {'folder': str(getattr(folder, 'folder', folder))}
         for split in splits:
             try:
                 if corpus == 'SNLI':
-                    PairFiles(folder).path(split)
+                    PairFiles.of(folder).path(split)
                 elif not Path(folder, f'wiki.{split}.tokens').exists():
                     raise NotHere('no file')
                 found[corpus][split] = describe_one(folder, split, limit)

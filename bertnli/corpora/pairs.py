@@ -52,6 +52,11 @@ class PairFiles(NamedTuple):
     skip_bad: bool = False
     two_classes: bool = False  # whether `not-entailment` is a label
 
+    @classmethod
+    def of(cls, source):
+        """The same, or those of a folder."""
+        return source if isinstance(source, cls) else cls(source)
+
     @property
     def named(self):
         """The files named one by one."""

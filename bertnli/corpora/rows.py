@@ -80,6 +80,7 @@ class Rows:
         if count > max(1, self.max_skipped * total):
             some = ', '.join(map(str, sorted(n for _, lines in bad for n in lines)[:_FIRST_LINES]))
             many = f'{count} malformed rows (lines {some}, …) exceed {self.max_skipped:.2%} of the file'
+            many = many if total else f'all {count} rows are malformed'
             self._first.problem = f'{many}; the first: {self._first.problem}'
         if count > self.max_skipped * total:
             raise self._first

@@ -369,10 +369,12 @@ def test_two_classes_are_evaluated_by_joining_two_and_the_report_says_so(own, mo
 
 
 def test_what_is_there_is_described_and_what_is_not_is_named(own):
-    said = good('data', '--data', own, '--limit', 9)
+    said = good('data', '--data', own, '--limit', 9, *ORDER)
     assert 'wikitext-2: not here' in said
     assert '  test\n    file                 none' in said
     assert 'pairs                9' in said
+    result = run('data', '--data', own)
+    assert (result.exit_code, 'say what the numbers mean: --labels' in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
