@@ -46,6 +46,7 @@ _PUBLIC = {
     'settings': ['PRESETS', 'FinetuneSettings', 'ModelSettings', 'Preset', 'PretrainSettings'],
     'runtime': ['report'],
     'corpora.files': ['REGISTRY', 'data_dir', 'download_extract'],
+    'corpora.pairs': ['PairFiles'],
     'corpora.treebank': ['normalize', 'words'],
     'storage.checkpoints': [
         'SHIPPED',

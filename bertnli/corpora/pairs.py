@@ -41,7 +41,13 @@ class NotHere(DataError):
 
 
 class PairFiles(NamedTuple):
-    """Where labelled pairs are and how to read them: a folder of splits, or files named one by one."""
+    """Where labelled pairs are and how to read them: a folder of splits, or files named one by one.
+
+    Taken wherever a folder of SNLI is: `read_snli`, `load_data_snli`, `SNLIBERTDataset.from_folder`.
+
+    >>> PairFiles(train='my.csv', dev='my.jsonl').path('dev')
+    'my.jsonl'
+    """
 
     folder: Optional[str] = None
     train: Optional[str] = None
