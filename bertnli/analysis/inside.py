@@ -58,7 +58,8 @@ class Counterfactual(NamedTuple):
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
     """Who looks at whom, in all layers, while a `BERTClassifier` or `BERTModel` reads a pair: an `Attention`.
 
-    Raises `DataError` if a sentence has no words.
+    `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens together. Raises `DataError`
+    if a sentence has no words.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -80,6 +81,7 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """What deleting each word really changes: the label's probability with the word, less that without it.
 
+    `net` is a classifier, `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens,
     `label` is a name (None: the network's own answer). All deletions and the whole pair are one batch. Values
     lie in [-1, 1]: above 0 the word speaks for the label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler &
     Fergus 2014; Li et al. 2016). Returns a `Saliency` and raises as `saliency` does.
@@ -114,10 +116,11 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """Which words speak for a label, by gradient times input: quick, well known, and often wrong.
 
-    `label` is a name (None: the network's own answer). A token's value is, to first order, what the label's
-    score above the mean would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017);
-    `occlusion` measures that loss. Returns a `Saliency`. Raises `DataError` if a sentence has no words,
-    `SettingsError` for an unknown label.
+    The arguments are those of `occlusion`: `net`, `vocab`, `premise`, `hypothesis`, `label` (None: the
+    answer) and `max_len` tokens. A token's value is, to first order, what the label's score above the mean
+    would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017); `occlusion` measures
+    that loss. Returns a `Saliency`. Raises `DataError` if a sentence has no words, `SettingsError` for an
+    unknown label.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -134,9 +137,9 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):
     """Gradient times input, averaged over the way from no word vectors to the pair's, in `steps`, one batch.
 
-    `label` is a name (None: the network's own answer). The values add up to what all word vectors together
-    bring the label's score above the mean (Sundararajan et al. 2017). Returns a `Saliency` and raises as
-    `saliency` does.
+    The arguments are those of `occlusion`: `net`, `vocab`, `premise`, `hypothesis`, `label` (None: the
+    answer) and `max_len` tokens. The values add up to what all word vectors together bring the label's score
+    above the mean (Sundararajan et al. 2017). Returns a `Saliency` and raises as `saliency` does.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -192,7 +195,7 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
 
     The `top` likeliest fillings of each word's gap, by a pretrained `bert` with the same `vocab`, are tried
     on the classifier `net`: one batch of pairs of at most `max_len` tokens. Returns `Counterfactual`s.
-    Raises what `fill_mask` and `predict_pairs` do.
+    `premise` and `hypothesis` are raw or lists of words. Raises what `fill_mask` and `predict_pairs` do.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -225,7 +228,8 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
-    Raises `DataError` if there are no pairs, or a sentence has no words.
+    `net` is a classifier or a BERT, `batch_size` pairs of at most `max_len` tokens are read at a time. Raises
+    `DataError` if there are no pairs, or a sentence has no words.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -246,7 +250,8 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
 def nearest_words(net, vocab, word, count=8):
     """The words with the most similar rows of the embedding table, a list of `Neighbour`s, nearest first.
 
-    Special words are left out. Raises `DataError` for a word that the vocabulary does not have.
+    `count` of them, by the table of `net`. Special words are left out. Raises `DataError` for a word that the
+    vocabulary does not have.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])

@@ -40,8 +40,8 @@ def plot_history(records, *, x=None, end=None, levels=None, title=None):
     some of its points have no step (`x` sets it for all). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss',
     'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and a 'learning_rate' that changes; a value may be missing
     or None. The axis goes to `end`, a step or epoch, if that is given. Dashed lines show what guessing
-    reaches, and more `levels`: `{'mlm_loss': {'guessing: ln V': 9.7}}`. Raises `SettingsError` if there is
-    nothing to draw.
+    reaches, and more `levels`: `{'mlm_loss': {'guessing: ln V': 9.7}}`. `title` stands above. Raises
+    `SettingsError` if there is nothing to draw.
 
     >>> plot_history([{'epoch': 1, 'dev_acc': 0.5}, {'epoch': 2, 'dev_acc': 0.75}]).alt
     'Curves over epoch, final values: accuracy (dev) 0.75.'
