@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as onp
 
-from .corpora.treebank import MAX_UNKNOWN, Unread, not_a_sentence
+from .corpora.treebank import MAX_UNKNOWN, not_a_sentence, unknown_share
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
@@ -63,11 +63,10 @@ class SNLIBERTDataset(PairDataset):
     """Labelled sentence pairs as BERT inputs; `dataset` is [premises, hypotheses, labels].
 
     `pairs[i]` is ((token_ids, segments, valid_len), label) as in the chapter: two (max_len,) int32 arrays and
-    two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, raw ones or split already (see
-    `words`), or lists of words; they are lower-cased, and truncated by `strategy` (see `truncate_pair`);
-    `vocab` is that of pretraining. `num_workers` processes may encode (on two cores one is faster).
-    `unknown` is the share of words that `vocab` lacks; above 10 % a warning, above `max_unknown` an error.
-    Raises `DataError`, `SettingsError`, and `RuntimeMismatch` if a process dies.
+    two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, raw or split (see `words`), or
+    lists of words; they are truncated by `strategy` (see `truncate_pair`). Of words that `vocab`, that of
+    pretraining, lacks (`unknown` is their share) it warns above 10 %, above `max_unknown` it raises. So many
+    `num_workers` may encode. Raises `DataError`, `SettingsError`, `RuntimeMismatch` if a process dies.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
@@ -96,11 +95,7 @@ class SNLIBERTDataset(PairDataset):
         super().__init__(max_len, vocab)
         # Words become numbers: all premises one after the other, then all hypotheses.
         flat, lengths = encode([*premises, *hypotheses], vocab, num_workers, progress, typed=True)
-        unread = Unread(max_unknown, 100, getattr(dataset, 'path', None))
-        unread.count(len(labels), flat == vocab['<unk>'])
-        unread.tell()
-        self.unknown = unread.unknown / unread.words
-        # A pair that does not fit beside <cls> and two <sep> loses the ends of its sentences.
+        self.unknown = unknown_share(flat == vocab['<unk>'], max_unknown, getattr(dataset, 'path', None))
         self.table = PairTable.from_columns(flat, lengths).shortened(max_len, strategy)
         self.label_ids = onp.array(labels, onp.int8)  # (n,)
         self.labels = np.array(self.label_ids, dtype='float32')  # (n,), as in the chapter
@@ -110,8 +105,7 @@ class SNLIBERTDataset(PairDataset):
             print(f'read {len(self)} examples')
 
     def __getitem__(self, idx):
-        # <cls> premise <sep> hypothesis <sep>, then padding up to max_len.
-        return self.padded(idx), self.labels[idx]
+        return self.padded(idx), self.labels[idx]  # <cls> premise <sep> hypothesis <sep>, then padding
 
     def batch(self, rows, rng=None):
         """NumPy arrays of some rows, padded to the longest: ((token_ids, segments, valid_lens), labels)."""

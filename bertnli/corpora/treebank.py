@@ -137,6 +137,14 @@ class Unread:
             )
 
 
+def unknown_share(unknown, max_unknown, where):
+    """The share of a data set's words that is unknown, told as `Unread` tells it, from a hundred words up."""
+    unread = Unread(max_unknown, 100, where)
+    unread.count(0, unknown)
+    unread.tell()
+    return unread.unknown / unread.words
+
+
 def pairs_in(pairs):
     """`(premise, hypothesis)` of each pair, whatever holds them; raises `DataError` for anything else.
 
