@@ -65,6 +65,7 @@ _PUBLIC = {
         'evaluate_pretraining',
         'expected_calibration_error',
     ],
+    'analysis.challenge': ['judge_challenge', 'judge_typing', 'read_challenge'],
     'analysis.baselines': ['hypothesis_only_baseline', 'overlap_baseline'],
     'analysis.explain': ['explain_pair'],
     'analysis.inside': [
@@ -83,6 +84,7 @@ _PUBLIC = {
     'pictures.style': ['Page', 'Picture', 'show_source'],
     'pictures.curves': ['LiveCurves', 'plot_history'],
     'pictures.answers': [
+        'plot_challenge',
         'plot_confusion',
         'plot_labels',
         'plot_lengths',

@@ -137,6 +137,8 @@ class FinetuneSettings(_TrainSettings):
     patience: Optional[int] = _setting(None, int, 1)  # stop after so many epochs that are not better on dev
     dropout: Optional[float] = _setting(None, float, 0, 0.99)  # another one than in pretraining
     word_dropout: float = _setting(0.0, float, 0, 0.99)  # share of the words that are hidden, each epoch anew
+    own_pairs: float = _setting(0.0, float)  # pairs of our own for each training pair (corpora/contrasts.py)
+    calibrate: bool = _setting(False, bool)  # fit a temperature on dev
     align_first: bool = _setting(False, bool)  # begin with heads that look for like words across sentences
 
 
@@ -216,3 +218,7 @@ PRESETS = {
         ),
     ),
 }
+# A second, short fine-tuning of a tuned classifier, with more pairs of our own: what one word can do.
+_TUNED = PRESETS['tuned']
+_AGAIN = {'learning_rate': 7e-4, 'num_epochs': 1, 'align_first': False, 'own_pairs': 1.5, 'calibrate': True}
+PRESETS['contrast'] = dataclasses.replace(_TUNED, finetune=changed(_TUNED.finetune, **_AGAIN))

@@ -143,7 +143,7 @@ _SHARED = {
     'seed': {'type': int, 'help': 'Random seed.'},
     'devices': {'metavar': 'WHICH', 'help': 'gpu, gpu:0,1, cpu or cpu:2.'},
     'limit': {'metavar': 'N', 'type': click.IntRange(min=1), 'help': 'Use the first N pairs of a split.'},
-    'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned or demo.'},
+    'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned, contrast or demo.'},
     'steps': {'type': int, 'help': 'Pretraining steps.'},
     'epochs': {'type': int, 'help': 'Fine-tuning epochs.'},
     'batch-size': {'type': int, 'help': 'Examples per step, over all devices.'},
@@ -249,7 +249,12 @@ def pretrain(out, **options):
 
 
 @main.command()
-@click.option('--bert', metavar='DIR|NAME', default='bert-wikitext2', help='A pretrained model, or none.')
+@click.option(
+    '--bert',
+    metavar='DIR|NAME',
+    default='bert-wikitext2',
+    help='A pretrained model, a fine-tuned one, or none.',
+)
 @_options(
     'data out seed devices limit preset epochs batch-size accumulate resume overwrite half max-unknown quiet'
 )
@@ -276,15 +281,23 @@ def finetune(bert, out, **options):
 @click.option(
     '--split', type=click.Choice(['train', 'dev', 'test']), help='[default: dev, or the file named]'
 )
+@click.option('--challenge', is_flag=True, help='On pairs in which one word decides, by phenomenon.')
 @click.option('--json', 'as_json', is_flag=True, help='Print one line of JSON.')
 @_options(f'data devices limit out max-unknown quiet {_PAIRS}')
-def evaluate(model, split, as_json, devices, quiet, **options):
+def evaluate(model, split, challenge, as_json, devices, quiet, **options):
     """Evaluate a model. Accuracy, per class, confusion, calibration; or the guesses of a pretrained one.
 
     \b
     Example:   bertnli evaluate --model runs/demo/nli --split test --json
                bertnli evaluate --test my.csv
+               bertnli evaluate --challenge
     """
+    if challenge:
+        devices, out = library.parse_devices(devices), options['out']
+        found = library.app.jobs.evaluate_challenge(model, split or 'dev', out=out, devices=devices)
+        lines = [f'{name:28} {found[name]:.3f}' for name in found]
+        click.echo(json.dumps(found) if as_json else '\n'.join(lines))
+        return
     split = split or next((name for name in ('dev', 'test', 'train') if options[name]), 'dev')
     options['data'] = _pairs_of(options)
     options.update(devices=library.parse_devices(devices), progress=not (quiet or as_json))

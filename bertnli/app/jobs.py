@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ..analysis.baselines import hypothesis_only_baseline
-from ..analysis.report import Report, evaluate, evaluate_pretraining
+from ..analysis.challenge import judge_challenge
+from ..analysis.report import Report, evaluate, evaluate_pretraining, fit_temperature
 from ..batches import Batches
 from ..cluster.worker import join_cluster
+from ..corpora.contrasts import contrast_pairs, loosen_ends
 from ..corpora.files import data_dir, download_extract
 from ..corpora.pairs import NotHere, PairFiles, PairRows
 from ..corpora.treebank import MAX_UNKNOWN, words
@@ -32,7 +34,7 @@ from ..headstart.alignment import begin_with_alignment
 from ..headstart.counting import begin_with_vectors
 from ..machine.disk import one_writer, write_json
 from ..model import BERTClassifier, BERTModel, check_bert
-from ..pictures.answers import plot_confusion, plot_reliability
+from ..pictures.answers import plot_challenge, plot_confusion, plot_reliability
 from ..pictures.curves import plot_history
 from ..pictures.style import save
 from ..prediction import predict_pairs
@@ -312,6 +314,8 @@ def _finetune(out, bert, vocab, job):
     options = {'limit': job.limit, 'progress': job.progress, 'max_unknown': job.max_unknown}
     train = _pairs(job.data, 'train', settings.max_len, vocab, **options)
     dev = _pairs(job.data, 'dev', settings.max_len, vocab, **{**options, 'limit': None})
+    if settings.own_pairs:
+        train = _with_own_pairs(settings, vocab, job)
     train.word_dropout = settings.word_dropout
     train_iter = Batches(train, settings.batch_size, seed=settings.seed)
     dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
@@ -331,8 +335,21 @@ def _finetune(out, bert, vocab, job):
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
     metrics['unknown_words'] = dev.unknown
+    if settings.calibrate:  # kept beside the weights; `load_checkpoint` applies it
+        judged = evaluate(net, dev_iter, devices)
+        metrics['temperature'] = fit_temperature(judged.true, judged.probabilities)
     _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
+
+
+def _with_own_pairs(settings, vocab, job):
+    """The training pairs, three in ten of them with looser end marks, and pairs that are made of them."""
+    *sentences, labels = _training_pairs(job.data, job.limit)
+    premises, hypotheses = ([' '.join(words(one)) for one in column] for column in sentences)
+    own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)
+    loose = [loosen_ends(one, 0.3, settings.seed + place) for place, one in enumerate((premises, hypotheses))]
+    columns = [[*given, *made] for given, made in zip((*loose, labels), own)]
+    return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False)
 
 
 def _words_of_pairs(job):
@@ -385,6 +402,18 @@ def evaluate_folder(
             calibration = plot_reliability(judged.probabilities.max(axis=1), right, title=title)
             save(calibration, Path(out, 'reliability.png'))
     return judged, metrics
+
+
+def evaluate_challenge(folder, split, *, out=None, devices=None):
+    """Accuracy of a model folder on each phenomenon of a half of the challenge set, also saved in `out`."""
+    loaded = load_checkpoint(folder, devices or try_all_gpus(), kind='nli')
+    found = judge_challenge(loaded.net, loaded.vocab, split, max_len=loaded.max_len)
+    numbers = {'split': split, 'mean': sum(found.values()) / len(found), 'least': min(found.values())}
+    if out:
+        _check_writable(out)
+        write_json(Path(out, 'challenge.json'), {**numbers, 'accuracy': found})
+        save(plot_challenge(found, title=f'Challenge set, {split} half'), Path(out, 'challenge.png'))
+    return {**found, **{name: numbers[name] for name in ('mean', 'least')}}
 
 
 def _pairs(data, *where, **options):
@@ -450,8 +479,13 @@ def _ask_five(net, vocab, test, say):
 
 
 def pretrained(name, devices):
-    """`(bert, vocab)` from a folder, or `(None, None)` for the word `none`."""
-    return (None, None) if name == 'none' else load_pretrained_model(name, devices)
+    """`(bert, vocab)` from a folder, or `(None, None)` for the word `none`; of a classifier its BERT."""
+    if name == 'none':
+        return None, None
+    if name in SHIPPED or Path(name, 'manifest.json').is_file():
+        loaded = load_checkpoint(name, devices or try_all_gpus())
+        return (loaded.net if loaded.kind == 'bert' else loaded.net.bert), loaded.vocab
+    return load_pretrained_model(name, devices)
 
 
 def describe(data=None, limit=None, out=None):

@@ -197,3 +197,38 @@ def _label_counts(name, given, labels):
     if not counts.any():
         raise SettingsError(f'no examples in {name}', found=counts.tolist())
     return counts
+
+
+@style.applied()
+def plot_challenge(accuracies, before=None, *, title=None):
+    """Bars of the accuracy on each phenomenon, `{name: accuracy}`; marks show what it was `before`.
+
+    Raises `SettingsError` for accuracies outside [0, 1], or other names before.
+
+    >>> plot_challenge({'negation': 0.9, 'numbers': 0.7}, {'negation': 0.2, 'numbers': 0.5}).alt
+    'Accuracy by phenomenon: negation 90 % (before 20 %), numbers 70 % (before 50 %).'
+    """
+    names, rights = (
+        list(accuracies),
+        style.numbers('accuracies', list(accuracies.values()), 'from 0 to 1', (None,)),
+    )
+    if before and set(before) != set(names):
+        raise SettingsError('other phenomena before', found=sorted(before), allowed=sorted(names))
+    earlier = [before[name] for name in names] if before else []
+    picture = style.new_picture(8.0, 1.4 + 0.36 * len(names), title)
+    axes, places = picture.subplots(), range(len(names))
+    axes.barh(places, rights, color=style.SKY, edgecolor=style.INK, height=0.75, label='accuracy')
+    for place, right in zip(places, rights):
+        axes.text(1.02, place, f'{100 * right:.0f} %', va='center')
+    if before:
+        axes.plot(earlier, places, 'D', color=style.VERMILION, mec='white', label='before')
+        axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncol=2, frameon=False)
+    axes.axvline(1 / 3, color=style.INK, linestyle='--')
+    axes.set(xlim=(0, 1.12), ylim=(len(names) - 0.4, -0.6), xlabel='accuracy (dashed line: by chance)')
+    axes.set_yticks(places, names)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.tick_params(axis='y', length=0)
+    ends = [f' (before {100 * share:.0f} %)' for share in earlier] or [''] * len(names)
+    facts = [f'{name} {100 * right:.0f} %{end}' for name, right, end in zip(names, rights, ends)]
+    picture.alt = f'Accuracy by phenomenon: {", ".join(facts)}.'
+    return picture

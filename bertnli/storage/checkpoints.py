@@ -31,6 +31,7 @@ SHIPPED = ('bert-wikitext2', 'bert-nli-small')
 _WEIGHTS = Path(__file__).parents[1] / 'weights'
 _FORMAT = 1
 _KINDS = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
+_LAST = 'classifier.1.'  # weight and bias of the scores
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
 _ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics|curves)[.-]')  # what a killed process left over
 
@@ -158,10 +159,11 @@ def _digest(manifest):
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def load_checkpoint(folder, devices=None, *, kind=None):
+def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
     """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
-    In place of a folder stands the name of a model that comes with this library (`SHIPPED`).
+    In place of a folder stands the name of a model that comes with this library (`SHIPPED`). If its notes
+    hold a `temperature`, the last layer is divided by it unless `calibrated` is False: labels stay the same.
     Raises `CheckpointError` for a folder that holds no model, a damaged one, or another `kind`.
     """
     folder = _folder_of(folder)
@@ -182,6 +184,9 @@ def load_checkpoint(folder, devices=None, *, kind=None):
         raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
     vocab, weights, settings = _read_files(folder, manifest)
     net = _build(manifest['kind'], len(vocab), settings)
+    temperature = manifest['notes'].get('temperature', 1) if calibrated else 1
+    if temperature != 1:
+        weights.update({name: weights[name] / temperature for name in weights if name.startswith(_LAST)})
     alone = hasattr(devices, 'device_typeid')
     _set_weights(net, weights, check_devices([devices] if alone else devices or try_all_gpus()), str(folder))
     labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))

@@ -114,7 +114,7 @@ def test_every_command_has_help_with_an_example(command):
         ('demo', 'data out seed devices limit'),
         ('pretrain', 'data out seed devices'),
         ('finetune', 'bert data out seed devices limit'),
-        ('evaluate', 'model data split json out devices limit'),
+        ('evaluate', 'model data split challenge json out devices limit'),
         ('predict', 'model file devices'),
         ('data', 'data out limit'),
     ],
@@ -184,6 +184,12 @@ def test_evaluating_prints_one_line_of_json_and_nothing_else(model, demo):
     assert found['accuracy'] == pytest.approx(metrics_in(demo[0])['test_accuracy'], abs=1e-6)
     assert (found['n'], found['split'], found['labels']) == (1000, 'test', list(LABELS))
     assert sum(map(sum, found['confusion'])) == 1000
+
+
+def test_evaluating_on_the_challenge_set_prints_a_line_for_each_phenomenon(model):
+    said = good('evaluate', '--model', model, '--challenge').splitlines()
+    assert len(said) == 24
+    assert all(0 <= float(line.split()[-1]) <= 1 for line in said)
 
 
 def test_evaluating_prints_a_table_for_people_and_writes_its_numbers(model, tmp_path):

@@ -17,6 +17,7 @@ from bertnli import (
     SettingsError,
     download_extract,
     load_checkpoint,
+    predict_snli,
     read_snli,
 )
 from bertnli.app import jobs
@@ -214,6 +215,32 @@ def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
         assert (elsewhere < 1e-6) == aligned
 
 
+def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(demos, tmp_path):
+    bert, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
+    before = load_checkpoint(demos[0][0] / 'nli').net.bert.encoder.token_embedding.weight.data().asnumpy()
+    assert np.array_equal(bert.encoder.token_embedding.weight.data().asnumpy(), before)
+    settings = changed(tiny().finetune, own_pairs=0.5, calibrate=True)
+    preset = dataclasses.replace(tiny(), finetune=settings)
+    net, metrics = jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False))
+    assert metrics['train_pairs'] == 96
+    plain, calibrated = (load_checkpoint(tmp_path, calibrated=switch) for switch in (False, True))
+    pair = 'A dog runs .', 'An animal runs .'
+    raw, cooled = (predict_snli(one.net, one.vocab, *pair) for one in (plain, calibrated))
+    assert raw == predict_snli(net, vocab, *pair)
+    # Probabilities to the power of 1 / temperature, summing to 1.
+    expected = np.array(raw.probabilities) ** (1 / metrics['temperature'])
+    assert cooled.probabilities == pytest.approx(tuple(expected / expected.sum()), abs=1e-5)
+    assert 0.2 < metrics['temperature'] != 1
+
+
+def test_the_challenge_set_is_judged_by_phenomenon(demos, tmp_path):
+    found = jobs.evaluate_challenge(demos[0][0] / 'nli', 'dev', out=tmp_path)
+    assert len(found) >= 16 + 2
+    assert found['least'] == min(found.values())
+    assert json.loads((tmp_path / 'challenge.json').read_text('utf-8'))['mean'] == found['mean']
+    assert (tmp_path / 'challenge.png').stat().st_size > 10_000
+
+
 def test_fine_tuning_follows_from_its_seed_whatever_came_before(demos, tmp_path):
     saved = []
     for before in (1, 2):
@@ -334,6 +361,6 @@ class TestBeforeTheFirstStep:
             jobs.pretrained(str(tmp_path), None)
         assert jobs.pretrained('none', None) == (None, None)
 
-    def test_a_classifier_cannot_be_fine_tuned_as_a_bert(self, demos):
-        with pytest.raises(CheckpointError, match='another kind'):
-            jobs.pretrained(demos[0][0] / 'nli', None)
+    def test_a_half_of_the_challenge_set_that_is_none_is_told(self, demos):
+        with pytest.raises(SettingsError, match='no such half'):
+            jobs.evaluate_challenge(demos[0][0] / 'nli', 'train')

@@ -32,6 +32,8 @@ EDGES = [
     (FinetuneSettings, 'dropout', [None, 0, 0.5], [-0.1, 1, 'none']),
     (FinetuneSettings, 'patience', [None, 1], [0, -1, 1.5]),
     (FinetuneSettings, 'word_dropout', [0, 0.99], [-0.1, 1, None]),
+    (FinetuneSettings, 'own_pairs', [0, 0.5, 2], [-0.1, None, 'all']),
+    (FinetuneSettings, 'calibrate', [True, False], [1, 'no', None]),
     (FinetuneSettings, 'align_first', [True, False], [1, 'no', None]),
     (PretrainSettings, 'num_steps', [1], [0, -1]),
     (PretrainSettings, 'min_freq', [0], [-1]),

@@ -21,6 +21,7 @@ from PIL import Image
 from bertnli.errors import SettingsError
 from bertnli.pictures import style as pictures
 from bertnli.pictures.answers import (
+    plot_challenge,
     plot_confusion,
     plot_labels,
     plot_lengths,
@@ -63,6 +64,7 @@ PICTURES = {
     'sizes': lambda: plot_sizes([(10, 0.4), (20, 0.5)], forecast=(80, 0.7), levels=[(0.6, 'a baseline')]),
     'speedups': lambda: plot_speedups({'one': {'fast': [(1, 1), (64, 50)]}, 'two': {'slow': [(2, 0.6)]}}),
     'ratios': lambda: plot_ratios([('training', 12.5), ('start', 0.5)]),
+    'challenge': lambda: plot_challenge({'negation': 0.9, 'numbers': 0.5}, {'negation': 0.3, 'numbers': 0.6}),
     'reliability': lambda: plot_reliability([0.95, 0.85, 0.5], [1, 0, 1]),
 }
 

@@ -1,0 +1,339 @@
+"""Pairs of our own: what one word can do. Made from the training pairs at hand and from `contrasts.tsv`.
+
+People who write to captions seldom change one word only, so a network that counts shared words does well on
+SNLI (McCoy et al. 2019; Glockner et al. 2018). In the pairs made here nearly all words are shared, and one
+decides: a negation, a number, a colour, another thing of the same kind, who does it to whom.
+"""
+
+import random
+import re
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+
+_ENTAILMENT, _CONTRADICTION, _NEUTRAL = range(3)  # as in text.LABELS
+_LABELS = {'entailment': _ENTAILMENT, 'contradiction': _CONTRADICTION, 'neutral': _NEUTRAL}
+_PLURALS = {'person': 'people', 'child': 'children', 'knife': 'knives', 'shelf': 'shelves', 'sheep': 'sheep'}
+_PLURALS.update(mouse='mice', tomato='tomatoes', potato='potatoes', fish='fish')
+_BE, _NO = ('is', 'are', 'was', 'were'), {'not', "n't", 'no', 'nobody', 'never', 'none', 'nothing', 'without'}
+_MANY = 'some several two three four five many'.split()
+_LINKS = {
+    'in',
+    'on',
+    'at',
+    'near',
+    'with',
+    'while',
+    'by',
+    'through',
+    'for',
+    'during',
+    'behind',
+    'under',
+    'along',
+}
+_VOWELS = 'aeiou'
+
+
+class _Tables:
+    """The lines of `contrasts.tsv`: words that exclude each other, words above, synonyms, frames, forms."""
+
+    def __init__(self):
+        self.others, self.above, self.alike = defaultdict(list), {}, defaultdict(list)
+        self.frames, self.slots, self.forms = [], defaultdict(list), {'v': [], 'x': []}
+        self.adjectives, self.kinds = set(), []
+        for line in Path(__file__).with_suffix('.tsv').read_text('utf-8').splitlines():
+            if not line.startswith('#'):
+                self._read(*line.split('\t'))
+
+    def _read(self, kind, first, rest):
+        words = rest.split()
+        if kind in _LABELS:
+            self.frames.append((first, rest, _LABELS[kind]))
+        elif kind == 'slot':
+            self.slots[first] += [rest] if '=' in rest else words
+        elif kind == 'form':
+            self.forms[first].append(words)
+        else:
+            for group in (words, [plural(word) for word in words])[: 2 if kind == 'noun' else 1]:
+                self._relate(kind, first if group is words else plural(first), group)
+
+        if kind in ('noun', 'mass') and first != '-':
+            one = 'a {}'.format if kind == 'noun' else str
+            above = first if kind == 'mass' else one(first)
+            self.kinds += [
+                (one(word), one(other), above) for word in words for other in words if other != word
+            ]
+
+    def _relate(self, kind, above, words):
+        for word in words:
+            table = self.alike if kind == 'synonym' else self.others
+            table[word] += [other for other in words if other != word]
+            if above[0] != '-':
+                self.above[word] = above
+            if kind == 'adjective':
+                self.adjectives.add(word)
+
+
+_tables = lru_cache(maxsize=None)(_Tables)
+
+
+def plural(noun):
+    """The plural of a noun of `contrasts.tsv`.
+
+    >>> plural('dog'), plural('bus'), plural('man')
+    ('dogs', 'buses', 'men')
+    """
+    if noun in _PLURALS:
+        return _PLURALS[noun]
+    if noun.endswith('man'):
+        return noun[:-2] + 'en'
+    if noun.endswith('y') and noun[-2:-1] not in _VOWELS:
+        return noun[:-1] + 'ies'
+    return noun + ('es' if noun.endswith(('s', 'ch', 'sh', 'x')) else 's')
+
+
+def contrast_pairs(premises, hypotheses, labels, count, seed=0):
+    """`count` new pairs as three columns, [premises, hypotheses, labels], a function of the seed.
+
+    The three columns given are those of `read_snli`, words separated by blanks. Half of the new pairs change
+    one thing in a sentence at hand, the others fill a frame of `contrasts.tsv`. Every label follows from how
+    the pair was made. In a quarter of the pairs the end mark is left out.
+
+    >>> columns = contrast_pairs(['A man is sitting .'], ['A person is sitting .'], [0], 4)
+    >>> [len(column) for column in columns]
+    [4, 4, 4]
+    """
+    rng, tables, made = random.Random(seed), _tables(), []
+    rows = range(len(labels))
+    while len(made) < count:
+        if rng.random() < _FRAMES:
+            pair = _fill(tables, rng)
+        else:
+            row = rng.choice(rows)
+            pair = _change(tables, rng, premises[row].lower(), hypotheses[row].lower(), labels[row])
+        # Most changes of a word contradict; too many would teach that sharing words is a contradiction.
+        if pair and (pair[2] != _CONTRADICTION or rng.random() < _KEPT):
+            made.append((*_ends(rng, *pair[:2]), pair[2]))
+    return [list(column) for column in zip(*made)]
+
+
+_FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept
+
+
+def loosen_ends(sentences, share, seed=0):
+    """The same sentences, but that a `share` of them lost its end mark, has another one, or quotes.
+
+    >>> loosen_ends(['a dog runs .', 'a cat'], 1.0, seed=4)
+    ['a dog runs !', 'a cat !']
+    """
+    rng = random.Random(seed)
+    return [_end(rng, one.split()) if rng.random() < share else one for one in sentences]
+
+
+def _end(rng, words):
+    bare = words[:-1] if words[-1] in ('.', '!') and len(words) > 1 else words
+    draw = rng.random()
+    return ' '.join([*bare, '!'] if draw < 0.2 else ['``', *words, "''"] if draw < 0.3 else bare)
+
+
+def _ends(rng, premise, hypothesis):
+    draw = rng.random()
+    premise = _end(rng, premise) if draw < 0.2 else ' '.join(premise)
+    return premise, _end(rng, hypothesis) if draw < 0.15 or draw > 0.85 else ' '.join(hypothesis)
+
+
+# --- a change in a sentence at hand ---------------------------------------------------------------
+
+
+def _change(tables, rng, premise, hypothesis, label):
+    """(premise words, hypothesis words, label) from a pair; None where the change is not possible."""
+    premise, hypothesis = premise.split(), hypothesis.split()
+    # What is entailed: a sentence by itself, or a hypothesis by its premise.
+    draw = rng.random()
+    a, b = (premise, premise) if draw < 0.35 else (hypothesis, hypothesis)
+    if draw > 0.8 and label == _ENTAILMENT:
+        a = premise
+    if len(a) < 3 or len(b) < 3:
+        return None
+    change = rng.choices(_CHANGES, _WEIGHTS)[0]
+    if change is _across:
+        return _across(tables, rng, premise, hypothesis, label)
+    return change(tables, rng, a, b)
+
+
+def _put(rng, words, table, avoid=()):
+    """A copy in which one word is replaced by one of those that the table has for it, or None."""
+    places = [i for i, word in enumerate(words) if word in table]
+    if not places:
+        return None
+    place = rng.choice(places)
+    found = table[words[place]]
+    new = found if isinstance(found, str) else rng.choice(found)
+    if new in words or new in avoid:
+        return None
+    return _articles([*words[:place], new, *words[place + 1 :]])
+
+
+def _articles(words):
+    """a or an, as the next word begins."""
+    return [
+        ('an' if after[0] in _VOWELS else 'a') if word in ('a', 'an') else word
+        for word, after in zip(words, [*words[1:], 'x'])
+    ]
+
+
+def _not(rng, words):
+    """The sentence denied, or None unless exactly one verb can be."""
+    places = [i for i, word in enumerate(words) if word in _BE]
+    if len(places) != 1 or _NO & {*words}:
+        return None
+    after = places[0] + 1
+    if words[0] == 'there':
+        if words[after : after + 1] in (['a'], ['an']):
+            return [*words[:after], 'no', *words[after + 1 :]]
+        return None
+    return [*words[:after], rng.choice(['not', 'not', "n't"]), *words[after:]]
+
+
+def _same(tables, rng, a, b):
+    return a, b, _ENTAILMENT
+
+
+def _other(tables, rng, a, b):
+    """Another colour, number, thing of the same kind."""
+    if _NO & {*a, *b}:
+        return None
+    new = _put(rng, b, tables.others, a)
+    if not new:
+        return None
+    return (new, a, _CONTRADICTION) if a == b and rng.random() < 0.4 else (a, new, _CONTRADICTION)
+
+
+def _wider(tables, rng, a, b):
+    """What a thing is; and not the other way round."""
+    new = None if _NO & {*b} else _put(rng, b, tables.above, a)
+    if not new:
+        return None
+    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, a, _NEUTRAL)
+
+
+def _alike(tables, rng, a, b):
+    new = _put(rng, b, tables.alike)
+    return new and (a, new, _ENTAILMENT)
+
+
+def _denied(tables, rng, a, b):
+    no = _not(rng, b)
+    if not no:
+        return None
+    if a != b:
+        return a, no, _CONTRADICTION
+    draw = rng.random()
+    if draw < 0.6:
+        return rng.choice([(b, no, _CONTRADICTION), (no, b, _CONTRADICTION), (no, no, _ENTAILMENT)])
+    table = rng.choice([tables.others, tables.others, tables.above])
+    new = _put(rng, b, table)
+    denied = new and _not(rng, new)
+    if not denied:
+        return None
+    if table is tables.above:
+        return rng.choice([(denied, no, _ENTAILMENT), (no, denied, _NEUTRAL), (b, denied, _CONTRADICTION)])
+    return rng.choice([(b, denied, _ENTAILMENT), (no, new, _NEUTRAL), (no, denied, _NEUTRAL)])
+
+
+def _across(tables, rng, premise, hypothesis, label):
+    """A pair's hypothesis denied, or a pair turned round."""
+    if label == _ENTAILMENT and len(premise) > len(hypothesis) + 3 and rng.random() < 0.5:
+        return hypothesis, premise, _NEUTRAL
+    if label == _CONTRADICTION and rng.random() < 0.4:
+        return hypothesis, premise, _CONTRADICTION
+    no = _not(rng, hypothesis)
+    return no and (premise, no, {_ENTAILMENT: _CONTRADICTION, _CONTRADICTION: _ENTAILMENT}.get(label, label))
+
+
+def _adjective(tables, rng, a, b):
+    """A modifier dropped follows, one added does not."""
+    places = [i for i, word in enumerate(b[:-2]) if word in tables.adjectives and i and b[i - 1] not in _BE]
+    if not places or _NO & {*b}:
+        return None
+    place = rng.choice(places)
+    new = _articles([*b[:place], *b[place + 1 :]])
+    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, b, _NEUTRAL)
+
+
+def _shorter(tables, rng, a, b):
+    """A phrase at the end dropped follows, one added does not."""
+    verb = next((i for i, word in enumerate(b) if word in _BE), None)
+    if verb is None or _NO & {*b}:
+        return None
+    places = [i for i, word in enumerate(b) if word in _LINKS and i > verb + 1]
+    if not places:
+        return None
+    new = [*b[: rng.choice(places)], '.']
+    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, b, _NEUTRAL)
+
+
+def _counted(tables, rng, a, b):
+    """The subject with another quantifier: nobody, no, some, all, most."""
+    verb = next((i for i, word in enumerate(b) if word in ('is', 'are')), None)
+    if a != b or not verb or verb > 4 or _NO & {*b}:
+        return None
+    rest = b[verb:]
+    if rest[0] == 'is' and b[0] in ('a', 'an', 'the') and b[1] in _PERSONS:
+        pair = b, [rng.choice(['nobody', 'no one']) if rng.random() < 0.7 else 'nobody', *rest]
+        pair = pair[0], ' '.join(pair[1]).split()
+        if rng.random() < 0.3:
+            return b, ['someone', *rest], _ENTAILMENT
+        return (*pair[:: rng.choice([1, -1])], _CONTRADICTION)
+    if rest[0] == 'are' and b[0] in _MANY:
+        bare, who = b[1:verb], b[0]
+        if bare[:1] == ['of'] or 'and' in bare:
+            return None
+        draw = rng.random()
+        if draw < 0.4:
+            pair = b, ['no', *bare, *rest]
+            return (*pair[:: rng.choice([1, -1])], _CONTRADICTION)
+        if draw < 0.6 and who != 'some':
+            return b, ['some', *bare, *rest], _ENTAILMENT
+        if draw < 0.8:
+            return ['all', 'the', *bare, *rest], ['some', 'of', 'the', *bare, *rest], _ENTAILMENT
+        return (
+            ['some', *rng.choice([[], ['of', 'the']]), *bare, *rest],
+            ['all', 'the', *bare, *rest],
+            _NEUTRAL,
+        )
+    return None
+
+
+_PERSONS = {'man', 'woman', 'boy', 'girl', 'person', 'child', 'lady', 'kid', 'guy'}
+_CHANGES = (_same, _other, _wider, _alike, _denied, _across, _adjective, _shorter, _counted)
+_WEIGHTS = (2, 30, 16, 8, 30, 14, 20, 16, 40)
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+
+def _fill(tables, rng):
+    """A frame with the same words in the gaps of both sentences."""
+    *pair, label = rng.choice(tables.frames)
+    values = {}
+    for names in ('ABC', 'tu', 'D', 'ij', 'cd', 'lk'):
+        values.update(zip(names, rng.sample(tables.slots[names[0]], len(names))))
+    values.update((name + 's', plural(values[name])) for name in 'ABCtu')
+    for name, other in ('mn', 'ab'):
+        values.update(zip((name, other), rng.sample(rng.choice(tables.slots[name]).split('-'), 2)))
+    values.update(zip('hgH', rng.choice(tables.kinds)))
+    values.update(zip('ow', rng.sample(rng.choice(tables.slots['o']).split('='), 2)))
+    for name, forms in zip('vxy', (rng.choice(tables.forms['v']), *rng.sample(tables.forms['x'], 2))):
+        values.update((name + ending, form) for ending, form in zip(('', 's', 'ing', 'ed', 'ed2'), forms))
+    if rng.random() < 0.3:  # the same in the past
+        pair = [re.sub(r'\b(is|are)(?= (not )?\{[xy]ing)', lambda m: _PAST[m[1]], one) for one in pair]
+    if rng.random() < 0.1 and '{l}' not in ''.join(pair):
+        pair = ['in the {l} ' + one for one in pair]
+    # Twice: what is put into a gap may have one itself.
+    first, second = (_articles(one.format(**values).format(**values).split()) for one in pair)
+    return first, second, label
+
+
+_PAST = {'is': 'was', 'are': 'were'}

@@ -1,0 +1,169 @@
+# ruff: noqa: E501 (a change and all that it makes stay in one line)
+"""Pairs of our own: what they are made of, and that each label follows."""
+
+import collections
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertnli import download_extract, read_snli
+from bertnli.analysis.challenge import read_challenge
+from bertnli.corpora import contrasts
+from bertnli.corpora.contrasts import contrast_pairs, loosen_ends, plural
+from bertnli.corpora.treebank import words
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'data'))
+import make_challenge  # noqa: E402
+
+VOCABULARY = set(
+    json.loads(next((ROOT / 'bertnli/weights/bert-nli-small').glob('vocab-*')).read_text('utf-8'))
+)
+LINES = [
+    line.split('\t')
+    for line in Path(contrasts.__file__).with_suffix('.tsv').read_text('utf-8').splitlines()
+    if not line.startswith('#')
+]
+LABELS = ('entailment', 'contradiction', 'neutral')
+E, C, N = range(3)
+
+
+@pytest.fixture(scope='module')
+def columns():
+    return read_snli(download_extract('SNLI', data_dir='sample'), split='train', limit=500)
+
+
+def ours():
+    """Every word of the lists and frames, in the singular and the plural."""
+    found = set()
+    for line in LINES:
+        text = re.sub(r'\{\w+\}|[=-]', ' ', ' '.join(line)).lower()
+        found |= {*words(text), *' '.join(line).lower().split()}
+    return found | {plural(word) for word in found}
+
+
+def test_all_its_words_are_in_the_vocabulary_that_comes_with_the_library():
+    gaps = re.compile(r'\{\w+\}|[=-]')
+    for kind, first, rest in LINES:
+        for word in (f'{first} {rest}' if kind in LABELS else rest).split():
+            parts = [word] if word in VOCABULARY else gaps.sub(' ', word).split()
+            assert set(parts) <= VOCABULARY, (kind, first, rest)
+
+
+def test_the_challenge_set_tests_other_words():
+    asked = set()
+    for split in ('dev', 'test'):
+        for _, pair, _ in read_challenge(split):
+            asked |= {*words(pair.premise), *words(pair.hypothesis)}
+    assert asked <= VOCABULARY
+    assert asked & ours() <= make_challenge.CLOSED
+
+
+def test_the_challenge_set_has_other_templates():
+    def skeleton(*sentences):
+        """A pair with all words that are no function words blank."""
+        keep = make_challenge.CLOSED
+        return tuple(' '.join(w if w in keep else '_' for w in words(one)) for one in sentences)
+
+    gap = re.compile(r'\{\w+\}')
+    frames = {skeleton(*(gap.sub('zzz', one) for one in line[1:])) for line in LINES if line[0] in LABELS}
+    asked = {
+        skeleton(pair.premise, pair.hypothesis)
+        for split in ('dev', 'test')
+        for _, pair, _ in read_challenge(split)
+    }
+    assert len(frames) > 300
+    assert not asked & frames
+
+
+def test_no_frame_has_two_labels():
+    labels = collections.defaultdict(set)
+    for label, *pair in LINES:
+        if label in LABELS:
+            labels[tuple(pair)].add(label)
+    assert all(len(found) == 1 for found in labels.values())
+
+
+def test_pairs_are_a_function_of_the_seed(columns):
+    first = contrast_pairs(*columns, 300, 1)
+    assert first == contrast_pairs(*columns, 300, 1)
+    assert first != contrast_pairs(*columns, 300, 2)
+    assert [len(column) for column in first] == [300, 300, 300]
+    shares = collections.Counter(contrast_pairs(*columns, 3000, 1)[2])
+    assert min(shares.values()) > 500  # no label is all of it
+
+
+@pytest.mark.parametrize(
+    ('change', 'given', 'expected'),
+    [
+        ('_other', 'it is alive .', {('it is alive .', 'it is dead .', C), ('it is dead .', 'it is alive .', C)}),
+        ('_wider', 'a guitar is red .', {('a guitar is red .', 'an instrument is red .', E), ('an instrument is red .', 'a guitar is red .', N)}),
+        ('_alike', 'a sofa is here .', {('a sofa is here .', 'a couch is here .', E)}),
+        ('_adjective', 'a red car stops .', {('a red car stops .', 'a car stops .', E), ('a car stops .', 'a red car stops .', N)}),
+        ('_shorter', 'a man is sitting on a bench .', {('a man is sitting on a bench .', 'a man is sitting .', E), ('a man is sitting .', 'a man is sitting on a bench .', N)}),
+        ('_counted', 'some cars are red .', {('some cars are red .', 'no cars are red .', C), ('no cars are red .', 'some cars are red .', C), ('some cars are red .', 'all the cars are red .', N), ('some of the cars are red .', 'all the cars are red .', N), ('all the cars are red .', 'some of the cars are red .', E)}),
+        ('_same', 'it rains .', {('it rains .', 'it rains .', E)}),
+    ],
+)  # fmt: skip
+def test_each_change_and_its_label_by_hand(change, given, expected):
+    rng, tables, found = random.Random(0), contrasts._tables(), set()
+    for _ in range(300):
+        made = getattr(contrasts, change)(tables, rng, given.split(), given.split())
+        if made:
+            found.add((' '.join(made[0]), ' '.join(made[1]), made[2]))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ('sentence', 'denied'),
+    [
+        ('a man is sleeping .', {'a man is not sleeping .', "a man is n't sleeping ."}),
+        ('there is a dog .', {'there is no dog .'}),
+        ('nobody is here .', set()),
+        ('a man sleeps .', set()),
+        ('a man who is old is here .', set()),
+    ],
+)
+def test_what_can_be_denied(sentence, denied):
+    rng = random.Random(0)
+    found = [contrasts._not(rng, sentence.split()) for _ in range(50)]
+    assert {' '.join(one) for one in found if one} == denied
+
+
+@pytest.mark.parametrize(('label', 'turned'), [(E, C), (C, E), (N, N)])
+def test_a_hypothesis_denied_changes_sides(label, turned):
+    rng, found = random.Random(0), set()
+    for _ in range(50):
+        made = contrasts._across(None, rng, ['x', 'is', 'y'], ['z', 'is', 'u'], label)
+        found.add(made[2] if {'not', "n't"} & set(made[1]) else None)
+    assert turned in found
+    assert found <= {turned, None}
+
+
+def test_end_marks_are_lost_changed_or_quoted():
+    rows = ['a dog runs .'] * 400
+    assert loosen_ends(rows, 0.0) == rows
+    shares = collections.Counter(loosen_ends(rows, 0.5))
+    assert set(shares) == {'a dog runs .', 'a dog runs', 'a dog runs !', "`` a dog runs . ''"}
+    assert 150 < shares['a dog runs .'] < 250
+
+
+def test_the_challenge_set_is_what_its_script_writes(tmp_path):
+    make_challenge.main(['--out', str(tmp_path)])
+    for split in ('dev', 'test'):
+        made = (tmp_path / 'challenge' / f'{split}.tsv').read_bytes()
+        assert made == (ROOT / 'data' / 'challenge' / f'{split}.tsv').read_bytes()
+
+
+def test_the_challenge_set_is_as_large_as_it_should_be():
+    rows = [row for split in ('dev', 'test') for row in read_challenge(split)]
+    counts = collections.Counter(name for name, _, _ in rows)
+    assert len(rows) >= 1200
+    assert len(counts) >= 16
+    assert min(counts.values()) >= 50
+    assert len({(pair.premise, pair.hypothesis) for _, pair, _ in rows}) > 0.99 * len(rows)
+    assert all(why for _, _, why in rows)
