@@ -2,5 +2,5 @@
 
 import lazy_loader
 
-_FILES = ['archives', 'downloads', 'files', 'rows', 'treebank']
+_FILES = ['archives', 'downloads', 'files', 'pairs', 'prose', 'rows', 'treebank']
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _FILES)
