@@ -536,7 +536,7 @@ def test_the_sample_is_enough_for_pretraining():
 
 
 def test_errors_of_the_reader_reach_the_caller(tmp_path):
-    with pytest.raises(DataError, match='cannot be read'):
+    with pytest.raises(DataError, match='no file for the split train'):
         SNLIBERTDataset.from_folder(tmp_path, 'train', 16, VOCAB)
     with pytest.raises(DataError, match='cannot be read'):
         WikiTextDataset.from_folder(tmp_path, 16)
