@@ -154,12 +154,8 @@ def load_data_snli(
     folder = download_extract('SNLI', data_dir=data_dir)
     if vocab is None:
         return _load_without_bert(batch_size, max_len, folder, limit, word_dropout or options)
-    train, dev = (
-        SNLIBERTDataset.from_folder(
-            folder, split, max_len, vocab, limit=limit if split == 'train' else None, **options
-        )
-        for split in ('train', 'dev')
-    )
+    train = SNLIBERTDataset.from_folder(folder, 'train', max_len, vocab, limit=limit, **options)
+    dev = SNLIBERTDataset.from_folder(folder, 'dev', max_len, vocab, **options)
     test = None  # own data may have none
     with contextlib.suppress(NotHere):
         test = SNLIBERTDataset.from_folder(folder, 'test', max_len, vocab, **options)

@@ -82,15 +82,14 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
     rows.check(total=rows.number - rows.before)
     if not labels:
         rows.check(total=0)
-        found, remedy = f'{rows.number - rows.before} rows', 'use a file with at least one labelled pair'
-        allowed = ', '.join(LABELS)
+        found, allowed = f'{rows.number - rows.before} rows', ', '.join(LABELS)
+        remedy = 'use a file with at least one labelled pair'
         raise DataError(
             'no row has a gold label', where=str(path), found=found, allowed=allowed, remedy=remedy
         )
     warn_of_skipped(path, rows.skipped)
-    names = LABELS
-    if _NEITHER in labels:
-        labels, names = [min(label, 1) for label in labels], (LABELS[0], 'not-entailment')
+    names = (LABELS[0], 'not-entailment') if _NEITHER in labels else LABELS
+    labels = [min(label, len(names) - 1) for label in labels]
     return SNLIData((premises, hypotheses, labels), split=split, path=path, skipped=rows.skipped, names=names)
 
 
@@ -118,13 +117,12 @@ def _label_reader(order=None, two_classes=False, required=True):
         if name in numbers:
             return numbers[name]
         # What most of the five judges said is the gold label; `-` if no three of them agreed.
-        if name in ('', '-', '-1'):
-            if required:
-                raise BadRow(NO_LABEL)
+        if name in ('', '-', '-1') and not required:
             return None
-        remedy = _HUGGING_FACE if name.isdigit() else 'correct or delete the line, or --skip-bad'
-        if name.endswith('-entailment'):
-            remedy = 'data of two classes can be evaluated, not trained with'
+        if name in ('', '-', '-1'):
+            raise BadRow(NO_LABEL)
+        two = 'data of two classes can be evaluated, not trained with' * name.endswith('-entailment')
+        remedy = _HUGGING_FACE if name.isdigit() else two or 'correct or delete the line, or --skip-bad'
         raise BadRow('unknown label', cell, ', '.join([*numbers, '-']), remedy)
 
     return read
