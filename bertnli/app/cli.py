@@ -540,7 +540,7 @@ def scaling(json, picture, only, hosts, mbit, rounds, **options):
 @click.option('--test', is_flag=True, help='Evaluate on test too, once everything has been chosen.')
 @_options('json data out devices quiet')
 def study(name, test, json, data, out, devices, quiet):
-    """Run a study (takes hours). NAME is pretraining, ladder, seeds, sizes or baselines.
+    """Run a study (takes hours). NAME is pretraining, ladder, seeds, contrast, sizes or baselines.
 
     \b
     Example:   bertnli study seeds --data DIR --json seeds.json

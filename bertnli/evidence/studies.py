@@ -14,16 +14,19 @@ from typing import NamedTuple, Optional
 import numpy as onp
 
 from ..analysis.baselines import hypothesis_only_baseline, overlap_baseline
+from ..analysis.challenge import judge_challenge, judge_typing
 from ..app.jobs import Job, evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
 from ..corpora.files import download_extract
 from ..machine.disk import whole_file
 from ..pictures.speed import plot_sizes
 from ..pictures.style import save
 from ..settings import changed
+from ..storage.checkpoints import load_checkpoint
 from ..text import read_snli
 from ..tokens import RESERVED
 
 _CAPITALS = re.compile(r'\S*[A-Z][^\s)]*')  # a word with one, up to a bracket of the parse
+_SOME_PAIRS, _TYPED = 80_000, 2000  # training pairs that are read again; dev pairs that are typed otherwise
 _ALL_PAIRS = 549_367  # labelled training pairs of the whole SNLI 1.0
 
 
@@ -103,8 +106,27 @@ def baselines(out, data=None, *, test=False, **_):
     ]
 
 
+def contrast(out, data=None, *, test=False, **options):
+    """A tuned classifier before and after pairs of our own: SNLI, the challenge set, other ways of typing."""
+    tuned = Run('tuned', 'bert-wikitext2', seed=2)
+    runs = tuned, Run('and with pairs of our own', str(_place(out, tuned)), 'contrast', limit=_SOME_PAIRS)
+    return [
+        {**_answer(run, out, data, test, options), **_understood(_place(out, run), data, test)}
+        for run in runs
+    ]
+
+
+def _understood(folder, data, test):
+    """Accuracy by phenomenon, and the share of dev's answers that other ways of typing change."""
+    loaded = load_checkpoint(folder)
+    found = {f'{half}_challenge': judge_challenge(loaded.net, loaded.vocab, half) for half in _splits(test)}
+    means = {f'{name}_accuracy': statistics.mean(shares.values()) for name, shares in found.items()}
+    dev = read_snli(download_extract('SNLI', data_dir=data), split='dev', limit=_TYPED)
+    return {**means, **found, 'typed_otherwise': judge_typing(loaded.net, loaded.vocab, *dev[:2])}
+
+
 # Each returns its table as a list of rows.
-STUDIES = {study.__name__: study for study in (pretraining, ladder, seeds, sizes, baselines)}
+STUDIES = {study.__name__: study for study in (pretraining, ladder, seeds, contrast, sizes, baselines)}
 
 
 def forecast(points, count):
@@ -124,10 +146,15 @@ def _splits(test):
     return ['dev', 'test'] if test else ['dev']
 
 
+def _place(out, run):
+    """The folder of a run, named by what is trained: two rows that ask for the same share it."""
+    told = {**run._asdict(), 'bert': Path(run.bert).name}
+    return _folder(out, *(f'{name} {value}' for name, value in told.items() if name != 'name'))
+
+
 def _answer(run, out, data, test, options):
     """The row of a run, which is trained to its end and evaluated."""
-    # Named by what is trained, not by the row: two rows that ask for the same share it.
-    folder = _folder(out, *(f'{name} {value}' for name, value in run._asdict().items() if name != 'name'))
+    folder = _place(out, run)
     bert, vocab = _bert(run.bert, out, data, options)
     if run.capitals:
         data = _without_capitals(Path(out, 'capitals-unknown'), data)

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from bertnli import LABELS, PRESETS, ModelSettings, Vocab, download_extract, read_snli
+from bertnli.analysis.challenge import WAYS
 from bertnli.corpora.files import data_dir
 from bertnli.devices import cpu_devices
 from bertnli.evidence import studies
@@ -34,7 +35,7 @@ def _small(monkeypatch, tmp_path):
     """All presets train the smallest model for a few steps; what is shipped is made small by its data."""
     monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path / 'cache'))
     shape = ModelSettings(num_hiddens=16, ffn_num_hiddens=12, num_heads=2, num_layers=1, max_len=64)
-    for name in ('chapter', 'tuned'):
+    for name in ('chapter', 'tuned', 'contrast'):
         row = PRESETS['demo']
         small = dataclasses.replace(
             row,
@@ -64,6 +65,16 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
     squares = sum((one - mean['dev_accuracy']) ** 2 for one in (first, second, third))
     assert mean['dev_accuracy_deviation'] == pytest.approx((squares / 2) ** 0.5)
     assert 'test_accuracy' not in mean  # nobody asked for it
+
+
+def test_contrast_continues_what_was_tuned_and_compares_both(data, tmp_path):
+    before, after = studies.contrast(tmp_path, data, **QUIET)
+    assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
+    shares = before['dev_challenge'].values()
+    assert set(after['typed_otherwise']) == set(WAYS)
+    assert before['dev_challenge_accuracy'] == pytest.approx(sum(shares) / len(shares))
+    assert after['dev_accuracy'] != before['dev_accuracy']
+    assert 'test_challenge' not in after
 
 
 def test_sizes_end_with_the_forecast_of_their_own_line(data, tmp_path):
