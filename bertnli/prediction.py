@@ -39,11 +39,11 @@ class Guess(NamedTuple):
     probability: float
 
 
-def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=MAX_UNKNOWN):
+def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=1.0):
     """Does the hypothesis follow from the premise? Returns a `Prediction`.
 
-    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Warns and
-    raises as `predict_pairs` does.
+    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Warns
+    and raises as `predict_pairs` does, but who asks about one pair is answered, however few words are known.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
