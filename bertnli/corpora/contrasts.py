@@ -17,21 +17,7 @@ _PLURALS = {'person': 'people', 'child': 'children', 'knife': 'knives', 'shelf':
 _PLURALS.update(mouse='mice', tomato='tomatoes', potato='potatoes', fish='fish')
 _BE, _NO = ('is', 'are', 'was', 'were'), {'not', "n't", 'no', 'nobody', 'never', 'none', 'nothing', 'without'}
 _MANY = 'some several two three four five many'.split()
-_LINKS = {
-    'in',
-    'on',
-    'at',
-    'near',
-    'with',
-    'while',
-    'by',
-    'through',
-    'for',
-    'during',
-    'behind',
-    'under',
-    'along',
-}
+_LINKS = set('in on at near with while by through for during behind under along'.split())
 _VOWELS = 'aeiou'
 
 
@@ -57,7 +43,6 @@ class _Tables:
         else:
             for group in (words, [plural(word) for word in words])[: 2 if kind == 'noun' else 1]:
                 self._relate(kind, first if group is words else plural(first), group)
-
         if kind in ('noun', 'mass') and first != '-':
             one = 'a {}'.format if kind == 'noun' else str
             above = first if kind == 'mass' else one(first)
@@ -196,6 +181,11 @@ def _not(rng, words):
     return [*words[:after], rng.choice(['not', 'not', "n't"]), *words[after:]]
 
 
+def _less(rng, a, b, new):
+    """What says less follows from `a`; from what says less `b` does not."""
+    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, b, _NEUTRAL)
+
+
 def _same(tables, rng, a, b):
     return a, b, _ENTAILMENT
 
@@ -213,9 +203,7 @@ def _other(tables, rng, a, b):
 def _wider(tables, rng, a, b):
     """What a thing is; and not the other way round."""
     new = None if _NO & {*b} else _put(rng, b, tables.above, a)
-    if not new:
-        return None
-    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, a, _NEUTRAL)
+    return new and _less(rng, a, b, new)
 
 
 def _alike(tables, rng, a, b):
@@ -259,7 +247,7 @@ def _adjective(tables, rng, a, b):
         return None
     place = rng.choice(places)
     new = _articles([*b[:place], *b[place + 1 :]])
-    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, b, _NEUTRAL)
+    return _less(rng, a, b, new)
 
 
 def _shorter(tables, rng, a, b):
@@ -271,7 +259,7 @@ def _shorter(tables, rng, a, b):
     if not places:
         return None
     new = [*b[: rng.choice(places)], '.']
-    return (a, new, _ENTAILMENT) if a != b or rng.random() < 0.5 else (new, b, _NEUTRAL)
+    return _less(rng, a, b, new)
 
 
 def _counted(tables, rng, a, b):
@@ -279,31 +267,23 @@ def _counted(tables, rng, a, b):
     verb = next((i for i, word in enumerate(b) if word in ('is', 'are')), None)
     if a != b or not verb or verb > 4 or _NO & {*b}:
         return None
-    rest = b[verb:]
+    rest, bare = b[verb:], b[1:verb]
     if rest[0] == 'is' and b[0] in ('a', 'an', 'the') and b[1] in _PERSONS:
-        pair = b, [rng.choice(['nobody', 'no one']) if rng.random() < 0.7 else 'nobody', *rest]
-        pair = pair[0], ' '.join(pair[1]).split()
+        nobody = rng.choice(['nobody', 'no one']) if rng.random() < 0.7 else 'nobody'
         if rng.random() < 0.3:
             return b, ['someone', *rest], _ENTAILMENT
-        return (*pair[:: rng.choice([1, -1])], _CONTRADICTION)
-    if rest[0] == 'are' and b[0] in _MANY:
-        bare, who = b[1:verb], b[0]
-        if bare[:1] == ['of'] or 'and' in bare:
-            return None
-        draw = rng.random()
-        if draw < 0.4:
-            pair = b, ['no', *bare, *rest]
-            return (*pair[:: rng.choice([1, -1])], _CONTRADICTION)
-        if draw < 0.6 and who != 'some':
-            return b, ['some', *bare, *rest], _ENTAILMENT
-        if draw < 0.8:
-            return ['all', 'the', *bare, *rest], ['some', 'of', 'the', *bare, *rest], _ENTAILMENT
-        return (
-            ['some', *rng.choice([[], ['of', 'the']]), *bare, *rest],
-            ['all', 'the', *bare, *rest],
-            _NEUTRAL,
-        )
-    return None
+        return (*(b, [*nobody.split(), *rest])[:: rng.choice([1, -1])], _CONTRADICTION)
+    if rest[0] != 'are' or b[0] not in _MANY or bare[:1] == ['of'] or 'and' in bare:
+        return None
+    draw = rng.random()
+    if draw < 0.4:
+        return (*(b, ['no', *bare, *rest])[:: rng.choice([1, -1])], _CONTRADICTION)
+    if draw < 0.6 and b[0] != 'some':
+        return b, ['some', *bare, *rest], _ENTAILMENT
+    every = ['all', 'the', *bare, *rest]
+    if draw < 0.8:
+        return every, ['some', 'of', 'the', *bare, *rest], _ENTAILMENT
+    return ['some', *rng.choice([[], ['of', 'the']]), *bare, *rest], every, _NEUTRAL
 
 
 _PERSONS = {'man', 'woman', 'boy', 'girl', 'person', 'child', 'lady', 'kid', 'guy'}
