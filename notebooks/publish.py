@@ -32,20 +32,35 @@ BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badg
 INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
 
 STYLE = """
-:root { color: #222; background: #fff; font: 18px/1.55 Georgia, 'DejaVu Serif', serif }
+:root { --ink: #222; --paper: #fff; --soft: #f5f6f8; --line: #ddd; --link: #0b5cad; color-scheme: light dark }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e4e4e4; --paper: #15161a; --soft: #0d1117; --line: #444; --link: #8ab8ee }
+}
+html { color: var(--ink); background: var(--paper); font: 18px/1.55 Georgia, 'DejaVu Serif', serif }
 body { max-width: 53rem; margin: 0 auto; padding: 1rem 1.2rem 4rem }
-nav, footer { font: 0.85rem/1.6 system-ui, sans-serif } nav a, footer a { margin-right: 1em }
+nav, footer { font: 0.85rem/1.9 system-ui, sans-serif } nav a, footer a { margin-right: 1em }
+nav.inside { border-left: 3px solid var(--line); padding-left: 1em } nav.inside a { display: block }
 h1, h2, h3 { font-family: system-ui, sans-serif; line-height: 1.25; margin: 2em 0 0.6em }
-h1 { margin-top: 0.8em } a { color: #0b5cad } a.anchor-link { text-decoration: none; opacity: 0.3 }
-p, li { max-width: 44rem }
+h1 { margin-top: 0.8em } a { color: var(--link) } a.anchor-link { display: none }
+p, li { max-width: 44rem } summary { cursor: pointer; color: var(--link) }
+details { margin: 0.3em 0; padding-left: 1em; border-left: 3px solid var(--line) }
 pre, code { font: 0.75rem/1.5 'DejaVu Sans Mono', Menlo, Consolas, monospace }
 pre { padding: 0.6em 0.8em; margin: 0.5em 0; overflow-x: auto; white-space: pre }
-.input pre, .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
-.output_text pre { border-left: 3px solid #bbb }
-.output_html, .output_png { margin: 0.8em 0; overflow-x: auto }
+.input pre, .text_cell pre { background: var(--soft); border-left: 3px solid var(--link) }
+.output_text pre { border-left: 3px solid var(--line) }
+/* Outputs have colours of their own, for white paper. */
+.output_html { margin: 0.8em 0; overflow-x: auto; color: #222; background: #fff; color-scheme: light }
+.output_html pre { background: #fff } .output_html a { color: #0b5cad }
 img { max-width: 100%; height: auto } table { border-collapse: collapse; font-size: 0.9rem }
-th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+th, td { padding: 0.25em 0.7em; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 math[display=block] { margin: 0.8em 0 }
+/* Pictures of two panels stay legible on a phone: they scroll. */
+@media (max-width: 600px) { .output_html img { max-width: none } }
+@media print {
+  html { font-size: 12px } nav, footer { display: none } body { max-width: none; padding: 0 }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere } h1, h2, h3 { break-after: avoid }
+  img, .input, .output_text, tr { break-inside: avoid } .output_html { overflow: visible }
+}
 """
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -56,8 +71,8 @@ PAGE = Template("""<!DOCTYPE html>
 <style>$style</style>
 </head>
 <body>
-<nav>$links</nav>
-<main>
+<nav aria-label="lessons">$links</nav>
+$inside<main>
 $body
 </main>
 <footer>$links</footer>
@@ -70,10 +85,9 @@ SLIDE_STYLE = """
 .reveal .slides section { height: 100%; overflow-y: auto; box-sizing: border-box; padding: 10px 20px }
 .reveal h1 { font-size: 1.7em; text-transform: none } .reveal h2 { font-size: 1.35em; text-transform: none }
 .reveal h3 { font-size: 1.1em; text-transform: none } .reveal a.anchor-link { display: none }
-.reveal pre { width: 100%; font-size: 0.62em; box-shadow: none; margin: 0.4em 0; padding: 0.5em }
-.reveal pre { overflow-x: auto }
-.reveal .output_text pre { white-space: pre-wrap }
-.reveal .text_cell pre { font-size: 0.55em }
+.reveal pre { width: 100%; font-size: 20px; line-height: 1.3; box-shadow: none }
+.reveal pre { margin: 0.4em 0; padding: 0.5em }
+.reveal pre, .reveal pre code { white-space: pre-wrap; overflow-wrap: anywhere }
 .reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
 .reveal img { max-height: 620px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
 .reveal ul, .reveal ol { display: block }
@@ -152,11 +166,24 @@ def body_of(cells):
         if cell.cell_type == 'markdown':
             cell.source = with_formulas(cell.source)
     body, _ = exporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+    # What scrolls can be reached with the keyboard.
+    body = re.sub(r'<pre(?=[ >])', '<pre tabindex="0"', body)
+    body = re.sub(r'<div class="(output_html[^"]*)"', r'<div tabindex="0" class="\1"', body)
     return re.sub(r'href="(?!https?:)([^"#:]+)\.ipynb', r'href="\1.html', body)
 
 
-def code_style():
-    return HtmlFormatter(style='default').get_style_defs('.highlight')
+def code_style(dark=False):
+    """Colours of code, each with a contrast of 4.5 or more to its background."""
+    light = HtmlFormatter(style='xcode').get_style_defs('.input .highlight')
+    night = HtmlFormatter(style='github-dark').get_style_defs('.input .highlight')
+    return f'{light}\n@media screen and (prefers-color-scheme: dark) {{ {night} }}' if dark else light
+
+
+def contents(body):
+    """Links to the sections of a page."""
+    found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
+    links = ' '.join(f'<a href="#{place}">{title}</a>' for place, title in found)
+    return f'<nav class="inside" aria-label="sections">{links}</nav>\n' if found else ''
 
 
 def title_of(notebook):
@@ -167,7 +194,7 @@ def book(folder):
     """All notebooks and their solutions as linked pages, beginning with `index.html`."""
     lessons = reading_order()
     names = [name for name, _ in lessons]
-    style, entries = STYLE + code_style(), []
+    style, entries = STYLE + code_style(dark=True), []
     (folder / 'solutions').mkdir(parents=True, exist_ok=True)
     for place, (name, about) in enumerate(lessons):
         notebook = read(HERE / f'{name}.ipynb')
@@ -190,7 +217,8 @@ def book(folder):
 
 def write(path, title, style, near, body):
     links = ' '.join(f'<a href="{target}.html">{text}</a>' for target, text in near)
-    page = PAGE.substitute(title=html.escape(title), style=style, links=links, body=body)
+    inside = contents(body)
+    page = PAGE.substitute(title=html.escape(title), style=style, links=links, inside=inside, body=body)
     path.write_text(page, encoding='utf-8')
 
 
@@ -235,7 +263,10 @@ def sections(cells):
 
 def split_at_titles(cell):
     parts = re.split(r'^(?=##? )', cell.source, flags=re.MULTILINE)
-    return [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
+    found = [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
+    for part in found:
+        part.attachments = cell.get('attachments', {})
+    return found
 
 
 def split_at_picture(cell):

@@ -164,6 +164,17 @@ def test_a_notebook_is_broken_on_purpose_and_ends_with_three_to_five_exercises(l
     assert 3 <= len(exercises) <= 5
 
 
+@pytest.mark.parametrize('lesson', LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_asks_three_times_and_says_of_each_choice_whether_it_is_right_and_why(lesson):
+    cells = nbformat.read(lesson, as_version=4).cells
+    checks = [cell.source for cell in cells if cell.source.startswith('**Check yourself.**')]
+    assert len(checks) >= 3
+    for check in checks:
+        told = re.findall(r'</summary>\n\n\*\*(Right|No)\.\*\* \w.{10,}', check)
+        assert len(told) == check.count('<details>') >= 2
+        assert told.count('Right') == 1
+
+
 def test_the_solutions_answer_each_exercise():
     for lesson in LESSONS:
         asked = prose_of(nbformat.read(lesson, as_version=4)).split('## Exercises')[1]

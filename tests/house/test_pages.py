@@ -72,13 +72,13 @@ def test_every_notebook_is_a_page_that_the_first_one_leads_to(book):
 
 
 def inner(links):
-    return [link for link in links if not re.match('https?:|#', link)]
+    return [link for link in links if not re.match('https?:|data:|#', link)]
 
 
 def test_each_link_leads_to_a_page_and_a_place_on_it(book):
     for path, page in book.items():
         for link in page.links:
-            if not re.match('https?:', link):
+            if not re.match('https?:|data:', link):
                 target, _, place = link.partition('#')
                 there = (path.parent / target).resolve() if target else path
                 assert there in book, (path.name, link)
