@@ -63,10 +63,9 @@ class SNLIBERTDataset(PairDataset):
     """Labelled sentence pairs as BERT inputs; `dataset` is [premises, hypotheses, labels].
 
     `pairs[i]` is ((token_ids, segments, valid_len), label) as in the chapter: two (max_len,) int32 arrays and
-    two float32 scalars; `pairs[2:5]` has three of each. Sentences are strings, raw or split (see `words`), or
-    lists of words; they are truncated by `strategy` (see `truncate_pair`). Of words that `vocab`, that of
-    pretraining, lacks (`unknown` is their share) it warns above 10 %, above `max_unknown` it raises. So many
-    `num_workers` may encode. Raises `DataError`, `SettingsError`, `RuntimeMismatch` if a process dies.
+    two float32; `pairs[2:5]` has three of each. Sentences are strings or lists of words, truncated by
+    `strategy` (see `truncate_pair`). `unknown` is the share of words that `vocab` lacks: told above 10 %, a
+    `DataError` above `max_unknown`. So many `num_workers` encode: if one dies, `RuntimeMismatch`.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
@@ -98,7 +97,7 @@ class SNLIBERTDataset(PairDataset):
         self.unknown = unknown_share(flat == vocab['<unk>'], max_unknown, getattr(dataset, 'path', None))
         self.table = PairTable.from_columns(flat, lengths).shortened(max_len, strategy)
         self.label_ids = onp.array(labels, onp.int8)  # (n,)
-        self.labels = np.array(self.label_ids, dtype='float32')  # (n,), as in the chapter
+        self.labels = np.array(self.label_ids, dtype='float32')  # (n,)
         self.skipped = getattr(dataset, 'skipped', {})  # rows that `read_snli` left out
         self.names = getattr(dataset, 'names', LABELS)
         if verbose:
