@@ -196,11 +196,12 @@ def _find(name, source, fetch=True):
         return 'archive', archive
     if name == 'SNLI' and has_pairs(root):
         return 'folder', root
-    found = sorted(os.listdir(root)) if os.access(root, os.R_OK) else 'a folder that you may not read'
+    readable = os.access(root, os.R_OK)
+    found = sorted(os.listdir(root)) if readable else 'a folder that you may not read'
     own = ', or train and dev as CSV, TSV or JSON' * (name == 'SNLI')
     allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}{own}'
     problem, remedy = f'the corpus {name} is not in this folder', f"{corpus.manual_way} or 'download'"
-    raise NotHere(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
+    raise (NotHere if readable else DataError)(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
 
 
 def _is_right(corpus, path):

@@ -527,10 +527,6 @@ MISTAKES = {
         lambda d, _: ['finetune', '--bert', d / 'no', '--out', d / 'out'],
         ['not a model folder', '/no'],
     ),
-    'classifier for a BERT': (
-        lambda d, m: ['finetune', '--bert', m, '--out', d / 'out'],
-        ['another kind', 'a pretrained BERT'],
-    ),
     'unknown preset': (
         lambda d, _: ['demo', '--preset', 'large', '--out', d],
         ['preset', 'large', 'chapter'],
