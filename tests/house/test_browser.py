@@ -285,7 +285,7 @@ def test_the_playground_is_played_with_the_keyboard_alone(lab, page, tmp_path):
     for _ in range(2):
         examples.focus()
         press('x', 'Backspace')
-        page.keyboard.type("A boy doesn't run. → A boy runs. (it fails)")
+        page.keyboard.type('A woman is holding a baby. → A baby is holding a woman. (it fails)')
         told.get_by_text('It fails here').wait_for(timeout=ANSWER * 1000)
         page.wait_for_function('box => box.value === ""', arg=examples.element_handle())
         nothing_happened_to_the_notebook()
@@ -308,7 +308,7 @@ def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(p
         assert page.evaluate(f'{slide}.scrollWidth <= {slide}.clientWidth')
         # A picture is seen without scrolling, and large, of the 720 units that are a slide's height.
         heights = page.evaluate(f'[...{slide}.querySelectorAll("img")].map(image => image.offsetHeight)')
-        assert all(height > 250 for height in heights)
+        assert all(height >= 250 for height in heights)
         assert not heights or page.evaluate(f'{slide}.scrollHeight <= {slide}.clientHeight')
         drawn += len(heights)
         titles += page.evaluate(f'[...{slide}.querySelectorAll("h1, h2")].map(title => title.innerText)')
