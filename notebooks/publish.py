@@ -85,7 +85,7 @@ SLIDE_STYLE = """
 .reveal .slides section { height: 100%; overflow-y: auto; box-sizing: border-box; padding: 10px 20px }
 .reveal h1 { font-size: 1.7em; text-transform: none } .reveal h2 { font-size: 1.35em; text-transform: none }
 .reveal h3 { font-size: 1.1em; text-transform: none } .reveal a.anchor-link { display: none }
-.reveal pre { width: 100%; font-size: 20px; line-height: 1.3; box-shadow: none }
+.reveal pre { width: 100%; box-sizing: border-box; font-size: 20px; line-height: 1.3; box-shadow: none }
 .reveal pre { margin: 0.4em 0; padding: 0.5em }
 .reveal pre, .reveal pre code { white-space: pre-wrap; overflow-wrap: anywhere }
 .reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
@@ -262,7 +262,9 @@ def sections(cells):
 
 
 def split_at_titles(cell):
-    parts = re.split(r'^(?=##? )', cell.source, flags=re.MULTILINE)
+    # What follows a picture has a slide of its own: a slide is not scrolled.
+    source = re.sub(r'^(!\[.*\))$', r'\1\0', cell.source, flags=re.MULTILINE)
+    parts = re.split(r'\0|^(?=##? )', source, flags=re.MULTILINE)
     found = [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
     for part in found:
         part.attachments = cell.get('attachments', {})

@@ -201,7 +201,9 @@ def _find(name, source, fetch=True):
     own = ', or train and dev as CSV, TSV or JSON' * (name == 'SNLI')
     allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}{own}'
     problem, remedy = f'the corpus {name} is not in this folder', f"{corpus.manual_way} or 'download'"
-    raise (NotHere if readable else DataError)(problem, where=str(root), found=found, allowed=allowed, remedy=remedy)
+    raise (NotHere if readable else DataError)(
+        problem, where=str(root), found=found, allowed=allowed, remedy=remedy
+    )
 
 
 def _is_right(corpus, path):
