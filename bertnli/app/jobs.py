@@ -29,6 +29,7 @@ from ..corpora.treebank import MAX_UNKNOWN, words
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..devices import cpu_devices, try_all_gpus
 from ..errors import CheckpointError, DataError, SettingsError
+from ..fast.encoding import encode
 from ..finetuning import train_nli
 from ..headstart.alignment import begin_with_alignment
 from ..headstart.counting import begin_with_vectors
@@ -311,11 +312,12 @@ def _finetune(out, bert, vocab, job):
     if bert is None:
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
-    options = {'limit': job.limit, 'progress': job.progress, 'max_unknown': job.max_unknown}
-    train = _pairs(job.data, 'train', settings.max_len, vocab, **options)
-    dev = _pairs(job.data, 'dev', settings.max_len, vocab, **{**options, 'limit': None})
+    options = {'progress': job.progress, 'max_unknown': job.max_unknown}
     if settings.own_pairs:
-        train = _with_own_pairs(settings, vocab, job)
+        train = _with_own_pairs(settings, vocab, job, **options)
+    else:
+        train = _pairs(job.data, 'train', settings.max_len, vocab, limit=job.limit, **options)
+    dev = _pairs(job.data, 'dev', settings.max_len, vocab, **options)
     train.word_dropout = settings.word_dropout
     train_iter = Batches(train, settings.batch_size, seed=settings.seed)
     dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
@@ -342,14 +344,14 @@ def _finetune(out, bert, vocab, job):
     return net, metrics
 
 
-def _with_own_pairs(settings, vocab, job):
+def _with_own_pairs(settings, vocab, job, **options):
     """The training pairs, three in ten of them with looser end marks, and pairs that are made of them."""
     *sentences, labels = _training_pairs(job.data, job.limit)
     premises, hypotheses = ([' '.join(words(one)) for one in column] for column in sentences)
     own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)
     loose = [loosen_ends(one, 0.3, settings.seed + place) for place, one in enumerate((premises, hypotheses))]
     columns = [[*given, *made] for given, made in zip((*loose, labels), own)]
-    return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False)
+    return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False, **options)
 
 
 def _words_of_pairs(job):
@@ -509,10 +511,6 @@ def describe(data=None, limit=None, out=None):
         found[corpus] = {'folder': str(getattr(folder, 'folder', folder))}
         for split in splits:
             try:
-                if corpus == 'SNLI':
-                    PairFiles.of(folder).path(split)
-                elif not Path(folder, f'wiki.{split}.tokens').exists():
-                    raise NotHere('no file')
                 found[corpus][split] = describe_one(folder, split, limit)
             except NotHere:
                 found[corpus][split] = {'file': 'none'}
@@ -524,6 +522,8 @@ def describe(data=None, limit=None, out=None):
 
 
 def _describe_text(folder, split, _):
+    if not Path(folder, f'wiki.{split}.tokens').exists():
+        raise NotHere('no file')
     paragraphs = read_wiki(folder, split)
     sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
     counts = {'paragraphs': len(paragraphs), 'sentences': len(sentences)}
@@ -557,7 +557,7 @@ def check(file, model=SHIPPED[1], columns=None):
     >>> dict(check('data/snli_1.0/snli_1.0_dev.txt'))['form']
     'TSV'
     """
-    vocab, facts = load_checkpoint(model).vocab, []
+    vocab = load_checkpoint(model).vocab
     try:
         rows = PairRows(file, str, columns=columns, max_skipped=1)
         facts = [('form', rows.form), ('columns', ', '.join(f'{k}: {v}' for k, v in rows.columns.items()))]
@@ -575,8 +575,8 @@ def check(file, model=SHIPPED[1], columns=None):
         facts = [('form', 'text'), ('paragraphs', len(text)), ('sentences', len(sentences))]
         shown = [' | '.join(paragraph)[:200] for paragraph in text[:3]]
     facts += [('skipped', f'{n:,} {reason}, first {lines}') for reason, (n, lines) in skipped.items()]
-    found = [word in vocab for sentence in sentences for word in words(sentence, vocab.token_to_idx)]
-    facts.append(('unknown words', f'{1 - sum(found) / max(1, len(found)):.1%} to the vocabulary of {model}'))
+    unknown = (encode(sentences, vocab, typed=True)[0] == vocab['<unk>']).mean() if sentences else 0.0
+    facts.append(('unknown words', f'{unknown:.1%} to the vocabulary of {model}'))
     return facts + [(f'{number}', text) for number, text in enumerate(shown, 1)]
 
 

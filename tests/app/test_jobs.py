@@ -9,12 +9,14 @@ import pytest
 from bertnli import (
     LABELS,
     PRESETS,
+    RESERVED,
     BERTClassifier,
     BERTModel,
     CheckpointError,
     DataError,
     ModelSettings,
     SettingsError,
+    Vocab,
     download_extract,
     load_checkpoint,
     predict_snli,
@@ -231,6 +233,19 @@ def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(d
     expected = np.array(raw.probabilities) ** (1 / metrics['temperature'])
     assert cooled.probabilities == pytest.approx(tuple(expected / expected.sum()), abs=1e-5)
     assert 0.2 < metrics['temperature'] != 1
+
+
+def test_unknown_words_may_be_insisted_on_with_pairs_of_our_own_too(tmp_path):
+    vocab = Vocab(['a', 'the'], reserved_tokens=RESERVED)
+    preset = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, own_pairs=0.5, num_epochs=1))
+    for share, told in (
+        (0.6, pytest.raises(DataError, match='does not know')),
+        (1.0, pytest.warns(UserWarning, match='not in the vocabulary')),
+    ):
+        bert = BERTModel(len(vocab), **dataclasses.asdict(preset.model))
+        bert.initialize()
+        with told:
+            jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=32, progress=False, max_unknown=share))
 
 
 def test_the_challenge_set_is_judged_by_phenomenon(demos, tmp_path):
