@@ -150,10 +150,9 @@ def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len
     """
     check('steps', steps, int, 1)
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
-    label = LABELS[
-        _label_number(label, net(inputs)[0].asnumpy())
-    ]  # the answer to the pair, not to its shadow
-    return _slopes(net, words, inputs, label, (onp.arange(steps) + 0.5) / steps)
+    # The network's answer to the pair, not to its shadow.
+    number = _label_number(label, net(inputs)[0].asnumpy())
+    return _slopes(net, words, inputs, LABELS[number], (onp.arange(steps) + 0.5) / steps)
 
 
 def _label_number(label, scores):

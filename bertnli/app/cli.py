@@ -22,6 +22,7 @@ import tqdm
 
 import bertnli as library
 
+from ..corpora.treebank import MAX_UNKNOWN
 from ..errors import BertNLIError, SettingsError
 from ..text import SentencePair
 from .process import visible
@@ -159,7 +160,7 @@ _SHARED = {
     'max-unknown': {
         'metavar': 'SHARE',
         'type': click.FloatRange(0, 1),
-        'default': 0.6,
+        'default': MAX_UNKNOWN,
         'help': 'Refuse text of which the vocabulary lacks a larger share of the words.',
     },
     **{

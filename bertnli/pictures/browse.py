@@ -1,14 +1,13 @@
 """Pairs to browse in a notebook: filter, sort, click a cell of the confusion, save what is left as CSV."""
 
 import csv
-import importlib
 import io
 import math
 import re
 
-from ..errors import RuntimeMismatch, SettingsError
+from ..errors import SettingsError
 from ..text import LABELS
-from .style import download, element, shortened
+from .style import download, element, ipywidgets, shortened
 
 _COLUMNS = 'row', 'premise', 'hypothesis', 'label', 'predicted', 'confidence', 'words'
 _PAGE = 20  # pairs
@@ -52,11 +51,7 @@ class Browser:
     """
 
     def __init__(self, rows, labels, report):
-        try:
-            widgets = importlib.import_module('ipywidgets')  # lazy: only a notebook needs it
-        except ImportError as error:
-            remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
-            raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
+        widgets = ipywidgets()
         self._all, longest = rows, max((row[-1] for row in rows), default=0)
 
         # Only boxes for text keep their keys, as in the playground; these answer to Enter.

@@ -1,20 +1,19 @@
 """The playground: type two sentences in a notebook and see the answer, its reasons and the attention."""
 
-import importlib
 import textwrap
 import time
 
 from ..analysis.inside import attention, occlusion
 from ..corpora.files import data_dir
 from ..corpora.treebank import PLAIN
-from ..errors import DataError, RuntimeMismatch, SettingsError
+from ..errors import DataError, SettingsError
 from ..prediction import predict_snli, sentence_words
 from ..runtime import full_name
 from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
 from .answers import show_probabilities
 from .inside import show_attention_lines, show_saliency
-from .style import element, shortened
+from .style import element, ipywidgets, shortened
 
 _SHOWN = 40  # tokens in the picture of attention: more would not fit on a screen
 _PAUSE = 2.0  # seconds; a pair that stood for less was still being typed
@@ -58,11 +57,7 @@ class Playground:
     """
 
     def __init__(self, models, max_len, examples):
-        try:
-            widgets = importlib.import_module('ipywidgets')  # lazy: only the playground needs it
-        except ImportError as error:
-            remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
-            raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
+        widgets = ipywidgets()
         examples = [(a, b, why[-1] if why else '') for a, b, *why in examples]
         self._examples = {f'{a} → {b}' + ' (it fails)' * bool(why): (a, b, why) for a, b, why in examples}
         self.notes, self.history, self._typed, self._why, self._last = [], [], 0.0, None, 0

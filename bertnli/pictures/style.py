@@ -6,6 +6,7 @@ Legend: N classes, H heads, T tokens, K positions that look (T or fewer), n poin
 
 import base64
 import html
+import importlib
 import inspect
 import io
 import textwrap
@@ -16,7 +17,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 from matplotlib.figure import Figure
 
-from ..errors import SettingsError
+from ..errors import RuntimeMismatch, SettingsError
 from ..machine.disk import write_bytes
 
 # Okabe and Ito 2008, 'Color universal design': distinct with every kind of colour vision.
@@ -108,6 +109,15 @@ def image(alt, kind, content, width):
     """An image, `width` pixels wide, that carries its own content."""
     source = f'data:image/{kind};base64,{base64.b64encode(content).decode("ascii")}'
     return element('img', alt=alt, width=f'{width:.0f}', style='max-width: 100%', src=source)
+
+
+def ipywidgets():
+    """The package of that name; raises `RuntimeMismatch` without it."""
+    try:
+        return importlib.import_module('ipywidgets')  # lazy: only what is played with needs it
+    except ImportError as error:
+        remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
+        raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
 
 
 def download(text, name, kind):

@@ -32,6 +32,7 @@ from bertnli import (
     show_attention_lines,
 )
 from bertnli.pictures import playground as widgets
+from bertnli.pictures import style
 
 pytest.importorskip('ipywidgets')
 
@@ -239,9 +240,10 @@ def test_without_ipywidgets_one_error_says_what_to_install(monkeypatch):
     def missing(name):
         raise ImportError(f'No module named {name!r}')
 
-    monkeypatch.setattr(widgets, 'importlib', type('None', (), {'import_module': staticmethod(missing)}))
-    with pytest.raises(RuntimeMismatch, match=r"pip install 'ipywidgets>=8'"):
-        playground(NET, VOCAB)
+    monkeypatch.setattr(style, 'importlib', type('None', (), {'import_module': staticmethod(missing)}))
+    for show in (lambda: playground(NET, VOCAB), lambda: browse([['a'], ['b'], [0]])):
+        with pytest.raises(RuntimeMismatch, match=r"pip install 'ipywidgets>=8'"):
+            show()
 
 
 def test_the_function_stays_the_function_when_its_file_is_imported():
