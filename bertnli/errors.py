@@ -8,11 +8,12 @@ import math
 
 
 class BertNLIError(Exception):
-    """A mistake with four parts: what is wrong, where, what was found, and what to do.
+    """A mistake: what is wrong, where, what was found, what is allowed, and what to do, in this order.
 
-    >>> raise BertNLIError('the label is unknown', where='snli_1.0_train.txt, line 7',
-    ...                    found='entialment', allowed='entailment, contradiction, neutral or -',
-    ...                    remedy='correct the spelling')  # doctest: +NORMALIZE_WHITESPACE
+    Of an exception that was `found`, its message is kept.
+
+    >>> raise BertNLIError('the label is unknown', 'snli_1.0_train.txt, line 7', 'entialment',
+    ...                    'entailment, contradiction, neutral or -', remedy='correct the spelling')
     Traceback (most recent call last):
     bertnli.errors.BertNLIError: the label is unknown
       where: snli_1.0_train.txt, line 7
@@ -21,22 +22,18 @@ class BertNLIError(Exception):
       remedy: correct the spelling
     """
 
-    def __init__(self, problem, *, where=None, found=None, allowed=None, remedy=None):
-        self.problem, self.where, self.found = problem, where, found
-        self.allowed, self.remedy = allowed, remedy
+    def __init__(self, problem, where=None, found=None, allowed=None, remedy=None):
         super().__init__(problem)
+        self.problem, self.allowed, self.remedy = problem, allowed, remedy
+        self.where = None if where is None else str(where)
+        self.found = str(found) if isinstance(found, Exception) else found
 
     def __str__(self):
         # A whole file may stand in `found`; a message is read by a person.
         found = None if self.found is None else repr(self.found)
-        if found is not None and len(found) > 200:
+        if found and len(found) > 200:
             found = found[:200] + '…'
-        parts = {
-            'where': self.where,
-            'found': found,
-            'allowed': self.allowed,
-            'remedy': self.remedy,
-        }
+        parts = {'where': self.where, 'found': found, 'allowed': self.allowed, 'remedy': self.remedy}
         lines = [f'  {name}: {part}' for name, part in parts.items() if part is not None]
         return '\n'.join([self.problem, *lines])
 
@@ -66,11 +63,8 @@ class NotFinite(BertNLIError):
 def check_finite(name, value, step, rate):
     """Raise `NotFinite` if a number of a training has become infinite or undefined."""
     if not math.isfinite(value):
-        error = NotFinite(
-            f'the {name} is no longer a finite number',
-            where=f'step {step + 1}, learning rate {rate:.3g}',
-            found=value,
-            remedy='lower the learning rate, add warm-up, or clip the gradient (clip=1.0)',
-        )
+        remedy = 'lower the learning rate, add warm-up, or clip the gradient (clip=1.0)'
+        where = f'step {step + 1}, learning rate {rate:.3g}'
+        error = NotFinite(f'the {name} is no longer a finite number', where, value, remedy=remedy)
         error.step = step
         raise error

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,12 @@ def test_every_error_is_one_of_the_library(kind):
 def test_an_error_is_told_in_five_lines():
     expected = "it is wrong\n  where: a.txt, line 7\n  found: 'x'\n  allowed: a or b\n  remedy: write a"
     assert str(BertNLIError('it is wrong', **PARTS)) == expected
+
+
+def test_parts_by_their_places_and_by_their_names_are_the_same():
+    by_name = BertNLIError('it is wrong', **PARTS)
+    by_place = BertNLIError('it is wrong', Path('a.txt, line 7'), ValueError('x'), 'a or b', 'write a')
+    assert vars(by_place) == vars(by_name)
 
 
 @pytest.mark.parametrize('part', PARTS)
