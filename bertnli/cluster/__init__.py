@@ -2,13 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    [
-        'launch',
-        'managers',
-        'scaling',
-        'stopwatch',
-        'worker',
-    ],
-)
+_FILES = ['launch', 'managers', 'scaling', 'stopwatch', 'worker']
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _FILES)

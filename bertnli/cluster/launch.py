@@ -1,12 +1,11 @@
 """Start the processes of one training on this machine or several, watch them, and end them together.
 
 MXNet's parameter server has three roles: workers train, servers add up gradients, and one scheduler tells
-everybody where the others are. This file starts them, directly or by ssh, and ends them together whatever
-happens to any of them. It knows nothing of MXNet: worker.py does.
+everybody where the others are. This file knows nothing of MXNet: worker.py does.
 
-Each process has a guard, which is this file run as a program. The launcher sends its guards a beat every few
-seconds. A guard kills its process when the beats stop or their pipe closes, and exits when its process does,
-with the same exit code.
+Each process has a guard, which is this file run as a program, directly or by ssh. The launcher sends its
+guards a beat every few seconds. A guard kills its process when the beats stop or their pipe closes, and exits
+when its process does, with the same exit code.
 """
 
 import collections
@@ -60,28 +59,23 @@ def read_hosts(path):
     The first host also runs the scheduler. Raises `SettingsError` for invalid lines, unknown or duplicate
     hosts, and a loopback address beside other hosts.
     """
+    path, hosts = str(path), []
     try:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError('cannot read the hosts file', where=str(path), found=str(error)) from error
-    lines = [(number, line.partition('#')[0].split()) for number, line in enumerate(lines, 1)]
-    hosts = [_read_host(words, f'{path}, line {number}') for number, words in lines if words]
+        raise SettingsError('cannot read the hosts file', path, str(error)) from error
+    for number, line in enumerate(lines, 1):
+        if words := line.partition('#')[0].split():
+            hosts.append(_read_host(words, f'{path}, line {number}'))
     if not hosts:
-        raise SettingsError('the hosts file is empty', where=str(path), allowed='lines such as: user@host 2')
-    names = [host.name for host in hosts]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise SettingsError(
-            'duplicate host',
-            where=str(path),
-            found=', '.join(duplicates),
-            remedy='write it once, with all slots',
-        )
+        raise SettingsError('the hosts file is empty', path, allowed='lines such as: user@host 2')
+    counts = collections.Counter(host.name for host in hosts)
+    if duplicates := ', '.join(sorted(name for name in counts if counts[name] > 1)):
+        raise SettingsError('duplicate host', path, duplicates, remedy='write it once, with all slots')
     local = [host.name for host in hosts if ipaddress.ip_address(host.address).is_loopback]
     if local and len(local) < len(hosts):
-        raise SettingsError(
-            'other hosts cannot reach a loopback address', found=local[0], remedy='use its network address'
-        )
+        problem, remedy = 'other hosts cannot reach a loopback address', 'use its network address'
+        raise SettingsError(problem, found=local[0], remedy=remedy)
     return hosts
 
 
@@ -89,9 +83,7 @@ def _read_host(words, where):
     name, slots, *more = [*words, '1'] if len(words) == 1 else words
     usable = slots.isdecimal() and 1 <= int(slots[:9]) <= _MOST  # Python parses no thousands of digits
     if more or name.startswith('-') or not usable:
-        raise SettingsError(
-            'invalid line', where=where, found=' '.join(words), allowed=f'user@host and 1 to {_MOST} slots'
-        )
+        raise SettingsError('invalid line', where, ' '.join(words), f'user@host and 1 to {_MOST} slots')
     return Host(name, address_of(name.rpartition('@')[2], where), int(slots))
 
 
@@ -100,31 +92,24 @@ def address_of(name, where):
     try:
         return socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
     except (OSError, UnicodeError) as error:
-        raise SettingsError(
-            'unknown host',
-            where=where,
-            found=f'{name}: {error}',
-            remedy='check the spelling, or use its address',
-        ) from error
+        remedy = 'check the spelling, or use its address'
+        raise SettingsError('unknown host', where, f'{name}: {error}', remedy=remedy) from error
 
 
 def check_command(command):
     """Raise `SettingsError` unless it is a training."""
     if not command or command[0] not in ('finetune', 'pretrain'):
-        raise SettingsError(
-            'only finetune and pretrain can be launched',
-            found=' '.join(command) or 'nothing',
-            remedy='write the command after --, such as: bertnli launch --workers 2 -- finetune',
-        )
+        problem, found = 'only finetune and pretrain can be launched', ' '.join(command) or 'nothing'
+        remedy = 'write the command after --, such as: bertnli launch --workers 2 -- finetune'
+        raise SettingsError(problem, found=found, remedy=remedy)
 
 
 def check_numbers(workers, servers, restarts=0):
     """Raise `SettingsError` unless a job can have so many processes, and restarts."""
     for name, value, least in (('workers', workers, 1), ('servers', servers, 1), ('restarts', restarts, 0)):
         if not isinstance(value, int) or not least <= value <= _MOST:
-            raise SettingsError(
-                f'invalid number of {name}', found=value, allowed=f'a whole number from {least} to {_MOST}'
-            )
+            allowed = f'a whole number from {least} to {_MOST}'
+            raise SettingsError(f'invalid number of {name}', found=value, allowed=allowed)
 
 
 def job_variables(workers, servers, port, kvstore):
@@ -149,10 +134,11 @@ def role_variables(role, number, address, root):
     return {'DMLC_ROLE': role, 'DMLC_NODE_HOST': address, 'DMLC_PS_ROOT_URI': root, **rank}
 
 
-def python_arguments(role, command):
-    """What a process in this role gives to Python."""
+def python_words(role, command):
+    """The words that start a process in this role."""
     # With DMLC_ROLE in its environment, a process that imports MXNet serves until the workers have ended.
-    return ['-m', 'bertnli', *command] if role == 'worker' else ['-c', 'import bertnli.runtime']
+    words = ['-m', 'bertnli', *command] if role == 'worker' else ['-c', 'import bertnli.runtime']
+    return [sys.executable, *words]
 
 
 def _plan(workers, servers, hosts, variables):
@@ -160,12 +146,8 @@ def _plan(workers, servers, hosts, variables):
     hosts = hosts or [Host(None, '127.0.0.1', workers)]
     slots = [host for host in hosts for _ in range(host.slots)]
     if len(slots) < workers:
-        raise SettingsError(
-            'more workers than slots',
-            found=workers,
-            allowed=f'up to {len(slots)}',
-            remedy='add slots or hosts',
-        )
+        allowed, remedy = f'up to {len(slots)}', 'add slots or hosts'
+        raise SettingsError('more workers than slots', found=workers, allowed=allowed, remedy=remedy)
     places = {'scheduler': hosts[:1], 'server': hosts, 'worker': slots[:workers]}
     planned = []
     for role, number in roles_of(workers, servers):
@@ -182,9 +164,7 @@ def launch(command, *, workers, servers=1, hosts=None, port=None, kvstore='dist_
     `hosts` are `Host`s to be reached by ssh. None is this machine, where all listen on the loopback address
     only. A process that fails ends the job. Unless the cause was a mistake of the reader's, the job resumes
     up to `restarts` times from the last saved state. On Ctrl-C and SIGTERM the first worker finishes its step
-    and saves its state. `say` is told of restarts.
-
-    Raises `SettingsError` before anything is started.
+    and saves its state. `say` is told of restarts. Raises `SettingsError` before anything is started.
     """
     command = list(command)
     check_command(command)
@@ -209,7 +189,7 @@ class _Process:
 
     def __init__(self, role, number, host, variables):
         self.role, self.number, self.host, self.variables = role, number, host, variables
-        self.code, self.lines = None, collections.deque(maxlen=20)
+        self.code, self.lines = None, collections.deque(maxlen=8)
 
     def __str__(self):
         name = self.role if self.role == 'scheduler' else f'{self.role} {self.number}'
@@ -217,30 +197,21 @@ class _Process:
 
     def start(self, command, ended):
         """Start it; it puts itself into the queue `ended` when it has ended."""
-        words, variables = self._words(command)
+        words = [sys.executable, '-m', 'bertnli.cluster.launch', *python_words(self.role, command)]
+        environ = {**os.environ, **self.variables}
+        if self.host.name:  # ssh takes variables as words
+            passed = {name: os.environ[name] for name in os.environ if name.startswith(('BERTNLI_', 'OMP_'))}
+            variables = [f'{name}={value}' for name, value in {**passed, **self.variables}.items()]
+            remote = f'cd {shlex.quote(os.getcwd())} && exec {shlex.join(["env", *variables, *words])}'
+            words, environ = [*_SSH, self.host.name, remote], None
         # The first worker prints for all. What the others print matters when they fail.
         first = (self.role, self.number) == ('worker', 0)
         output = {} if first else {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
-        self.guard = subprocess.Popen(
-            words,
-            env={**os.environ, **variables},
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the launcher, which decides who ends when
-            **output,
-        )
+        # Ctrl-C is for the launcher, which decides who ends when: hence a session of its own.
+        own = {'stdin': subprocess.PIPE, 'start_new_session': True}
+        self.guard = subprocess.Popen(words, env=environ, **own, **output)
         self.watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         self.watcher.start()
-
-    def _words(self, command):
-        """The words that start the guard, and its variables, which ssh takes as words."""
-        own = [sys.executable, *python_arguments(self.role, command)]
-        words = [sys.executable, '-m', 'bertnli.cluster.launch', *own]
-        if self.host.name is None:
-            return words, self.variables
-        passed = {name: value for name, value in os.environ.items() if name.startswith(('BERTNLI_', 'OMP_'))}
-        variables = [f'{name}={value}' for name, value in {**passed, **self.variables}.items()]
-        remote = f'cd {shlex.quote(os.getcwd())} && exec {shlex.join(["env", *variables, *words])}'
-        return [*_SSH, self.host.name, remote], {}
 
     def _watch(self, ended):
         if self.guard.stdout:
@@ -337,7 +308,7 @@ class _Job:
             problem = f'{name} cannot be reached, or was lost'
         if name and code < 0:  # ssh itself: it returns the codes of the other side as positive numbers
             problem = f'ssh to {name} {_in_words(code)}'
-        said = ''.join(f'\n  {line}' for line in list(one.lines)[-8:])
+        said = ''.join(f'\n  {line}' for line in one.lines)
         return Outcome(code if 0 < code < 256 else 128 - code, f'the job failed: {problem}{said}')
 
     def _end(self):
@@ -367,13 +338,9 @@ def _guard(words):
     share = int(os.environ.pop('BERTNLI_SHARE', '1'))
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, len(os.sched_getaffinity(0)) // share)))
     libc = ctypes.CDLL(None)
-    child = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        # PR_SET_PDEATHSIG: if even the guard is killed, the kernel kills the process.
-        preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),
-    )
+    # PR_SET_PDEATHSIG: if even the guard is killed, the kernel kills the process.
+    die_with_us = {'start_new_session': True, 'preexec_fn': lambda: libc.prctl(1, signal.SIGKILL)}
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, **die_with_us)
     threading.Thread(target=_listen, args=(child,), daemon=True).start()
     try:
         code = child.wait()
@@ -396,12 +363,11 @@ def check_port(address, port):
     try:
         socket.create_server((address, port)).close()
     except (OSError, OverflowError) as error:
-        raise SettingsError(
+        problem, remedy = (
             'the scheduler cannot listen on its port',
-            where=f'{address}:{port}',
-            found=str(error),
-            remedy='choose a free port of the first host with --port',
-        ) from error
+            'choose a free port of the first host with --port',
+        )
+        raise SettingsError(problem, f'{address}:{port}', str(error), remedy=remedy) from error
 
 
 if __name__ == '__main__':

@@ -25,11 +25,9 @@ def task_environment(task, environ):
     names = ('DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER')
     root, *numbers = (environ.get(name, '') for name in names)
     if not (root and all(number.isdecimal() for number in numbers)):
-        raise SettingsError(
-            'incomplete cluster variables',
-            found=', '.join(f'{name}={environ.get(name)}' for name in names),
-            remedy='see what bertnli launch --print slurm sets',
-        )
+        found = ', '.join(f'{name}={environ.get(name)}' for name in names)
+        remedy = 'see what bertnli launch --print slurm sets'
+        raise SettingsError('incomplete cluster variables', found=found, remedy=remedy)
     _, workers, servers = (int(number[:9]) for number in numbers)
     launch.check_numbers(workers, servers)
     roles = launch.roles_of(workers, servers)
@@ -51,8 +49,7 @@ def run_task(task, command):
     role = variables['DMLC_ROLE']
     if role == 'scheduler':
         launch.check_port(variables['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT'][:9]))
-    words = [sys.executable, *launch.python_arguments(role, command)]
-    os.execve(sys.executable, words, {**os.environ, **variables})
+    os.execve(sys.executable, launch.python_words(role, command), {**os.environ, **variables})
 
 
 # The command's words follow `sh -c '…'` as its "$@": so they are quoted once, as the script's language does.
@@ -116,14 +113,10 @@ def manager_script(manager, command, *, workers, servers=1, port=None, kvstore='
     launch.check_numbers(workers, servers)
     variables = launch.job_variables(workers, servers, port, kvstore)
     root = {'DMLC_PS_ROOT_URI': 'bertnli-0.bertnli', **variables}
+    exports = '\n'.join(f'export {name}={value}' for name, value in variables.items())
+    env = '\n'.join(f"            - {{name: {name}, value: '{value}'}}" for name, value in root.items())
     # Kubernetes replaces $(NAME) and takes $$ for $; a JSON list is one of YAML, too.
-    args = [word.replace('$', '$$') for word in command]
-    return _SCRIPTS[manager].format(
-        tasks=len(launch.roles_of(workers, servers)),
-        workers=workers,
-        servers=servers,
-        command=shlex.join(command),
-        args=json.dumps(args, ensure_ascii=False),
-        exports='\n'.join(f'export {name}={value}' for name, value in variables.items()),
-        env='\n'.join(f"            - {{name: {name}, value: '{value}'}}" for name, value in root.items()),
-    )
+    args = json.dumps([word.replace('$', '$$') for word in command], ensure_ascii=False)
+    counts = {'tasks': 1 + servers + workers, 'workers': workers, 'servers': servers}
+    words = {'command': shlex.join(command), 'args': args, 'exports': exports, 'env': env}
+    return _SCRIPTS[manager].format(**counts, **words)

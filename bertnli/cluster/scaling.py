@@ -46,9 +46,8 @@ def read(path):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DataError(
-            'cannot read the measurements', where=str(path), found=str(error), remedy='choose another file'
-        ) from error
+        remedy = 'choose another file'
+        raise DataError('cannot read the measurements', str(path), str(error), remedy=remedy) from error
 
 
 def measure(works=(*WORKS, SAME, PROFILE), *, rounds=3, found=None, **place):
@@ -73,17 +72,15 @@ def measure_on_hosts(found, hosts, mbit, works=WORKS, *, workers=2, servers=2, *
     """Add to `found` the seconds a step on `hosts` (a file) with links of `mbit`, and the model's."""
     _check_works(works, WORKS)
     if 'model' not in found:
-        raise SettingsError(
-            'no forecast to check yet',
-            remedy='first run bertnli scaling without --hosts, with the same --json',
-        )
+        remedy = 'first run bertnli scaling without --hosts, with the same --json'
+        raise SettingsError('no forecast to check yet', remedy=remedy)
     jobs, size = Jobs(**place), {'workers': workers, 'servers': servers}
     for work in works:
-        measured = jobs.seconds(work, hosts=hosts, **size)[0]
-        predicted = seconds_a_step(found, work, BATCH, workers, servers, mbit * 1e6)
-        row = {'work': work, **size, 'mbit': mbit, 'measured': measured, 'predicted': predicted}
+        row = {'work': work, **size, 'mbit': mbit, 'measured': jobs.seconds(work, hosts=hosts, **size)[0]}
+        row['predicted'] = _predicted(found, **row)
         found.setdefault('checks', []).append(row)
-        jobs.say(f'{work}, {size}: {measured:.2f} s a step, {predicted:.2f} s predicted')
+        told = f'{row["measured"]:.2f} s a step, {row["predicted"]:.2f} s predicted'
+        jobs.say(f'{work}, {size}: {told}')
     return found
 
 
@@ -134,9 +131,12 @@ def _with_forecast(found):
         found['model'] = _fit(found)
         found['forecast'] = forecast(found)
         for row in found.get('checks', []):  # measured before, and judged by the newest model
-            place = (row['workers'], row['servers'], row['mbit'] * 1e6)
-            row['predicted'] = seconds_a_step(found, row['work'], BATCH, *place)
+            row['predicted'] = _predicted(found, **row)
     return found
+
+
+def _predicted(found, work, workers, servers, mbit, **_):
+    return seconds_a_step(found, work, BATCH, workers, servers, mbit * 1e6)
 
 
 def _fit(found):
@@ -175,14 +175,9 @@ class Jobs:
         speedups = [alone / two for alone, two in zip(times['alone'], times['two'])]
         speedup = statistics.median(speedups)
         self.say(f'{work}: {sent / 1e6:.2f} MB a step and worker; two workers {speedup:.2f} × one')
-        return {
-            'alone': {str(BATCH // 4): median['small'], str(BATCH): median['alone']},
-            'one_worker': median['one'],
-            'two_workers': median['two'],
-            'bytes': sent,
-            'speedups': speedups,
-            'speedup': speedup,
-        }
+        alone = {str(BATCH // 4): median['small'], str(BATCH): median['alone']}
+        together = {'one_worker': median['one'], 'two_workers': median['two'], 'bytes': sent}
+        return {'alone': alone, **together, 'speedups': speedups, 'speedup': speedup}
 
     def differences(self):
         """Rows with the largest difference of any weight from one device's, after 20 steps."""
@@ -267,8 +262,5 @@ def _run(words, *, laps=None, workers=0, servers=1, hosts=None):
     environ = {**os.environ, 'OMP_NUM_THREADS': '1', **({'BERTNLI_LAPS': str(laps)} if laps else {})}
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
-        raise BertNLIError(
-            'a measurement failed',
-            where=' '.join(command[2:]),
-            found=done.stderr.strip()[-200:] or done.returncode,
-        )
+        found = done.stderr.strip()[-200:] or done.returncode
+        raise BertNLIError('a measurement failed', ' '.join(command[2:]), found)

@@ -34,8 +34,7 @@ class Stopwatch:
         Of laps of the same name the sum is told.
         """
         if name == 'end':
-            self._write()
-            return
+            return self._write()
         mx.nd.waitall()
         now, last = _now(), self._last
         self._last = now
@@ -53,14 +52,9 @@ class Stopwatch:
         count = self._steps - _FIRST
         if count > 0:
             # subtle: others' time first, for reading it takes time of ours.
-            elsewhere = {
-                name: (seconds - self._before.get(name, 0.0)) / count
-                for name, seconds in _elsewhere().items()
-            }
-            names = ('seconds', 'processor', 'python')
-            laps = {
-                name: dict(zip(names, (one / count for one in sums))) for name, sums in self._laps.items()
-            }
+            after, names = _elsewhere(), ('seconds', 'processor', 'python')
+            elsewhere = {name: (after[name] - self._before.get(name, 0.0)) / count for name in after}
+            laps = {lap: {n: x / count for n, x in zip(names, sums)} for lap, sums in self._laps.items()}
             Path(self._path).write_text(json.dumps({'steps': count, 'laps': laps, **elsewhere}), 'utf-8')
 
 

@@ -14,6 +14,7 @@ from ..runtime import barrier, gluon, init_kvstore, mx, np, number_of, parameter
 from .stopwatch import Stopwatch
 
 _GOODBYE = 10  # seconds
+_START = 'start with bertnli launch, or with the variables that it prints'
 # A trainer numbers its parameters from 0; what we say ourselves is numbered from here.
 # subtle: MXNet multiplies such a number by 9,973 in 32 bits to choose a server. Above 215,000 that overflows.
 _SUMS, _TOLD, _TABLES = 10_000, 20_000, 100_000
@@ -25,9 +26,8 @@ _SMALL = 2**18  # numbers; smaller gradients lie in one array and are sent toget
 class Cluster(Alone):
     """The processes that train one network together, seen from one of them: worker `number` of `count`.
 
-    All of them run the same program on the same batches. Each works on its own part of every batch, gradients
-    and losses are summed over all, and so each has the same weights and the same numbers after each step:
-    only what is printed and written is left to the first.
+    All run the same program on the same batches, each on its own part of a batch. Gradients and losses are
+    summed over all: after each step each has the same weights and numbers. Only the first prints and writes.
 
     >>> Cluster().first, Cluster().count
     (True, 1)
@@ -68,29 +68,25 @@ class Cluster(Alone):
         subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
         would then hold sums of gradients under the same names, which would be fetched as weights.
         """
-        rate = {'learning_rate': settings.learning_rate}
-        trainer = gluon.Trainer(
-            parameters, 'adam', rate, kvstore=self.store, update_on_kvstore=self.servers_update
-        )
+        rate, place = {'learning_rate': settings.learning_rate}, {'update_on_kvstore': self.servers_update}
+        trainer = gluon.Trainer(parameters, 'adam', rate, kvstore=self.store, **place)
         init_kvstore(trainer)
         with self.patience('the first weights'):
             for parameter in parameters_of(trainer):
                 for data in parameter.list_data():
                     data.wait_to_read()
         self._table = None if table is None else number_of(trainer, table)
-        self._prepare(trainer)
+        if not self.servers_update:  # servers that do would take gradients one by one
+            self.join_small(parameters_of(trainer), self._table)
         return trainer
 
     servers_update = False
-
-    def _prepare(self, trainer):
-        self.join_small(parameters_of(trainer), self._table)
+    measured = False  # whether somebody takes laps, and workers should meet before they are compared
 
     def sum_gradients(self, trainer, tokens=None):
         """Sum gradients over all devices and all workers, in place.
 
-        Of the table of words only the rows of the batch's `tokens` are not zero anywhere, and only these are
-        sent.
+        Of the table of words only the rows of the batch's `tokens` are sent: all others are zero everywhere.
         """
         rows = () if self._table is None or tokens is None else onp.unique(tokens.asnumpy())  # (R,)
         self._steps += 1
@@ -113,18 +109,13 @@ class Cluster(Alone):
             self._bytes += 4 * self._small[0].size
         self.lap('sums')
 
-    measured = False  # whether somebody takes laps, and workers should meet before they are compared
-
     def join_small(self, parameters, table=None):
         """Let small gradients be pieces of one array: what each message costs is more than its bytes.
 
         `parameters` are gluon's, in the order of their numbers; that of number `table` is left alone.
         """
-        small = {
-            i: p
-            for i, p in enumerate(parameters)
-            if p.grad_req != 'null' and i != table and p.list_grad()[0].size < _SMALL
-        }
+        trained = {i: p for i, p in enumerate(parameters) if p.grad_req != 'null' and i != table}
+        small = {i: p for i, p in trained.items() if p.list_grad()[0].size < _SMALL}
         if not small:
             return
         size = sum(p.list_grad()[0].size for p in small.values())
@@ -236,18 +227,14 @@ class Asynchronous(Cluster):
         """As a `Cluster`'s; `SettingsError` for settings that need the whole gradient or another rate."""
         found = {name: getattr(settings, name) for name in self._PLAIN}
         if found != self._PLAIN:
-            raise SettingsError(
+            wrong = ', '.join(f'{name}={found[name]}' for name in found if found[name] != self._PLAIN[name])
+            allowed = ', '.join(f'{name}={value}' for name, value in self._PLAIN.items())
+            problem, remedy = (
                 'dist_async cannot train with these settings',
-                found=', '.join(
-                    f'{name}={found[name]}' for name in found if found[name] != self._PLAIN[name]
-                ),
-                allowed=', '.join(f'{name}={value}' for name, value in self._PLAIN.items()),
-                remedy='use dist_sync, or --preset chapter',
+                'use dist_sync, or --preset chapter',
             )
+            raise SettingsError(problem, None, wrong, allowed, remedy)
         return super().trainer(parameters, settings, table)
-
-    def _prepare(self, trainer):
-        """Gradients stay where they are: the servers take them one by one."""
 
     def sum_gradients(self, trainer, tokens=None):
         """Nothing: the servers are sent each worker's own gradients."""
@@ -261,12 +248,10 @@ class Asynchronous(Cluster):
 
 
 def _give_up(seconds, awaited):
-    error = BertNLIError(
-        'the cluster does not answer',
-        where=f'worker {os.environ.get("DMLC_RANK")} of {os.environ.get("DMLC_NUM_WORKER")}',
-        found=f'waited {seconds} seconds for {awaited}',
-        remedy='check that all hosts are up and reach each other; BERTNLI_PATIENCE sets the seconds',
-    )
+    where = f'worker {os.environ.get("DMLC_RANK")} of {os.environ.get("DMLC_NUM_WORKER")}'
+    found = f'waited {seconds} seconds for {awaited}'
+    remedy = 'check that all hosts are up and reach each other; BERTNLI_PATIENCE sets the seconds'
+    error = BertNLIError('the cluster does not answer', where, found, remedy=remedy)
     print(f'bertnli: {error}', file=sys.stderr, flush=True)
     os._exit(1)  # no cleaning up: MXNet would wait for the same answer
 
@@ -294,13 +279,9 @@ def _team():
     patience = _whole_number('BERTNLI_PATIENCE', '300')
     kinds = {'dist_sync': Cluster, 'dist_async': Asynchronous}
     if kind not in kinds or number >= count:
-        raise SettingsError(
-            'invalid cluster variables',
-            where='BERTNLI_KVSTORE, DMLC_RANK, DMLC_NUM_WORKER',
-            found=f'{kind}, {number}, {count}',
-            allowed='dist_sync or dist_async; a number from 0; more workers than that',
-            remedy='start with bertnli launch, or with the variables that it prints',
-        )
+        where, found = 'BERTNLI_KVSTORE, DMLC_RANK, DMLC_NUM_WORKER', f'{kind}, {number}, {count}'
+        allowed = 'dist_sync or dist_async; a number from 0; more workers than that'
+        raise SettingsError('invalid cluster variables', where, found, allowed, _START)
     # All servers share an array of more numbers than this; a smaller one goes to one of them, whichever.
     os.environ.setdefault('MXNET_KVSTORE_BIGARRAY_BOUND', '65536')
     team = kinds[kind](None, number, count, patience)
@@ -312,11 +293,5 @@ def _team():
 def _whole_number(name, default=''):
     text = os.environ.get(name, default)
     if not text.isdecimal():
-        raise SettingsError(
-            'missing cluster variable',
-            where=name,
-            found=text,
-            allowed='a whole number',
-            remedy='start with bertnli launch, or with the variables that it prints',
-        )
+        raise SettingsError('missing cluster variable', name, text, 'a whole number', _START)
     return int(text)

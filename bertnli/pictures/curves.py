@@ -1,7 +1,6 @@
 """Training curves: losses, accuracies and the learning rate over steps or epochs, afterwards or live."""
 
 import contextlib
-import html
 import importlib
 import itertools
 import math
@@ -48,48 +47,41 @@ def plot_history(records, *, x=None, end=None, levels=None, title=None):
     """
     panels = _panels(records, x, levels)
     if not panels:
-        found, allowed = sorted({key for record in records for key in record}), ', '.join(_KEYS)
-        raise SettingsError('nothing to draw in the records', found=found, allowed=allowed)
-    losses, columns, heights = _layout(panels)
-    picture = style.new_picture(_WIDTHS[columns], sum(heights) + 0.4 * bool(title), title)
+        found = sorted({key for record in records for key in record})
+        raise SettingsError('nothing to draw in the records', None, found, ', '.join(_KEYS))
+    width, columns, heights = _layout(panels)
+    picture = style.new_picture(width, sum(heights) + 0.4 * bool(title), title)
     grid = picture.add_gridspec(len(heights), columns, height_ratios=heights)
-    for index, panel in enumerate(losses):
-        _draw_panel(picture.add_subplot(grid[divmod(index, 2)]), panel, end)
-    if panels[-1].name == _RATE:
-        axes, ((places, rates, (_, colour, *_)),) = picture.add_subplot(grid[-1, :]), panels[-1].curves
-        axes.plot(places, rates, color=colour)
-        axes.set_ylim(_limits(panels[-1]))
-        _frame(axes, panels[-1], end)
-        axes.set_yticks([0, max(rates)], ['0', f'{max(rates):.2g}'])
+    for index, panel in enumerate(panels):
+        place = grid[-1, :] if panel.name == _RATE else grid[divmod(index, columns)]
+        _draw_panel(picture.add_subplot(place), panel, end)
+    losses = [panel for panel in panels if panel.name != _RATE]
     final = [f'{panel.name} ({look[0]}) {y[-1]:.3g}' for panel in losses for _, y, look in panel.curves]
     over = ' and '.join(sorted({panel.x for panel in losses or panels}, reverse=True))
     picture.alt = f'Curves over {over}, final values: {", ".join(final) or "learning rate only"}.'
     return picture
 
 
-_WIDTHS = {1: 6.2, 2: 10.5}  # inches of a picture with so many columns
-
-
 def _layout(panels):
-    """The panels of losses, how many stand side by side, and the heights of the rows in inches."""
-    losses = [panel for panel in panels if panel.name != _RATE]
-    heights = [3.6] * math.ceil(len(losses) / 2) + [1.8] * (len(losses) < len(panels))
-    return losses, max(1, min(2, len(losses))), heights
+    """The width in inches, how many panels stand side by side, and the heights of the rows in inches."""
+    losses = sum(panel.name != _RATE for panel in panels)
+    heights = [3.6] * math.ceil(losses / 2) + [1.8] * (losses < len(panels))
+    return (10.5, 2, heights) if losses > 1 else (6.2, 1, heights)
 
 
 def _panels(records, x, more=None):
     """The panels that have something to show, with `more` levels; a constant learning rate has not."""
-    unknown, panels = sorted({*(more or {})} - {*_KEYS}), []
-    if unknown:
-        raise SettingsError('levels of an unknown curve', found=unknown, allowed=', '.join(_KEYS))
+    more, panels = more or {}, []
+    if unknown := sorted({*more} - {*_KEYS}):
+        raise SettingsError('levels of an unknown curve', None, unknown, ', '.join(_KEYS))
     for name, (looks, levels) in _PANELS.items():
         mine = [record for record in records if any(record.get(key) is not None for key in looks)]
         place = x or _place(mine)
         curves = [(*_series(mine, place, key), look) for key, look in looks.items() if mine]
         curves = [curve for curve in curves if len(set(curve[1])) > (name == _RATE)]
         if curves:
-            added = (more[key] for key in looks if key in (more or {}))
-            panels.append(_Panel(name, place, curves, {**levels, **dict(ChainMap(*added))}))
+            added = ChainMap(*(more[key] for key in looks if key in more))
+            panels.append(_Panel(name, place, curves, {**levels, **added}))
     return panels
 
 
@@ -99,7 +91,7 @@ def _place(records):
         if all(record.get(key) is not None for record in records):
             return key
     allowed = "'step' (or 'epoch') in each record"
-    raise SettingsError('records without a step or epoch', found=f'{len(records)} records', allowed=allowed)
+    raise SettingsError('records without a step or epoch', None, f'{len(records)} records', allowed)
 
 
 def _series(records, x, key):
@@ -121,103 +113,106 @@ def _limits(panel):
 
 
 def _draw_panel(axes, panel, end):
-    labels = []
-    for places, values, (name, colour, dashes, marker) in panel.curves:
+    axes.set(title=panel.name, xlabel=panel.x, ylim=_limits(panel))
+    for places, values, (_, colour, dashes, marker) in panel.curves:
         # Many points: a thin line, and a marker here and there only to distinguish it from others.
         many = len(places) > 40
-        look = {'linewidth': 1.6 if many else 2.5, 'markevery': len(places) // 10 if many else 1}
+        look = {'linewidth': 1.6 if many and marker else 2.5, 'markevery': len(places) // 10 if many else 1}
         look['marker'] = marker if len(panel.curves) > 1 or not many else None
         axes.plot(places, values, dashes, color=colour, markeredgecolor='white', **look)
-        labels.append((values[-1], f'{name} {values[-1]:.3g}', colour))
-    for name, level in panel.levels.items():
+    for level in panel.levels.values():
         axes.axhline(level, color=style.GREY, linestyle=(0, (4, 3)), linewidth=1.6, zorder=1)
-        labels.append((level, name, style.GREY))
-    axes.set_ylim(_limits(panel))
-    _frame(axes, panel, end)
-    for height, (_, text, colour) in _apart(labels, *_limits(panel)):
-        look = {'color': colour, 'weight': 'normal' if colour == style.GREY else 'bold', 'va': 'center'}
-        place = (1, height), (6, 0), ('axes fraction', 'data'), 'offset points'
-        axes.annotate(text, *place, annotation_clip=False, **look)
-
-
-def _frame(axes, panel, end):
-    axes.set(title=panel.name, xlabel=panel.x)
+    for height, text, colour, weight in _ends(panel):
+        place, look = ((1, height), (6, 0), ('axes fraction', 'data'), 'offset points'), {'va': 'center'}
+        axes.annotate(text, *place, annotation_clip=False, color=colour, weight=weight, **look)
     if end:
-        axes.set_xlim(min(min(places) for places, _, _ in panel.curves), end)
+        axes.set_xlim(_first(panel), end)
     axes.grid(axis='y')
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.margins(x=0.02)
+    if panel.name == _RATE:
+        highest = max(panel.curves[0][1])
+        axes.set_yticks([0, highest], ['0', f'{highest:.2g}'])
 
 
-def _apart(labels, low, high):
-    """(height, label) of what is written at the right ends, moved apart where two would overlap."""
+def _first(panel):
+    return min(min(places) for places, _, _ in panel.curves)
+
+
+def _ends(panel):
+    """(height, text, colour, weight) of what is written at the right ends, with room for a line each."""
+    if panel.name == _RATE:
+        return []
+    names = [
+        (values[-1], f'{name} {values[-1]:.3g}', colour, 'bold')
+        for _, values, (name, colour, *_) in panel.curves
+    ]
+    names += [(level, name, style.GREY, 'normal') for name, level in panel.levels.items()]
+    names.sort(key=lambda name: name[0])
+    low, high = _limits(panel)
     gap = 0.085 * (high - low)  # one line of text
-    labels = sorted(labels, key=lambda label: label[0])
-    values = (value for value, *_ in labels)
-    heights = list(itertools.accumulate(values, lambda below, value: max(value, below + gap)))
+    heights = list(
+        itertools.accumulate((name[0] for name in names), lambda below, own: max(own, below + gap))
+    )
     excess = max(0, heights[-1] - high)
-    return [(height - excess, label) for height, label in zip(heights, labels)]
+    return [(height - excess, *name[1:]) for height, name in zip(heights, names)]
 
 
 def _sketch(panels, title, end, note):
     """`plot_history` as an SVG of the same size, in a hundredth of the time; `note` is beside the title."""
-    _, columns, heights = _layout(panels)
-    wide, top = style.SCREEN * _WIDTHS[columns], style.SCREEN * 0.4 * bool(title)
-    parts = [_words(wide / 2, 22, title or '', 'middle', 'bold', 16), _words(wide - 8, 22, note, 'end')]
-    for index, panel in enumerate(panels):
-        (row, column), share = divmod(index, columns), columns
-        if panel.name == _RATE:
-            row, column, share = len(heights) - 1, 0, 1
-        place = column * wide / columns, top + style.SCREEN * sum(heights[:row])
-        parts += _sketch_panel(panel, *place, wide / share, style.SCREEN * heights[row], end)
-    size = f'width="{wide:.0f}" height="{top + style.SCREEN * sum(heights):.0f}"'
-    look = 'xmlns="http://www.w3.org/2000/svg" font-family="DejaVu Sans, sans-serif" fill="none"'
-    paper = '<rect width="100%" height="100%" fill="white"/>'
-    return f'<svg {size} {look}>{paper}{"".join(parts)}</svg>'
-
-
-def _words(x, y, text, anchor='start', weight='normal', size=13, colour=style.INK):
-    look = f'text-anchor="{anchor}" font-weight="{weight}" font-size="{size}" fill="{colour}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{html.escape(text)}</text>'
-
-
-def _sketch_panel(panel, left, top, width, height, end):
-    low, high = _limits(panel)
-    first = min(min(places) for places, *_ in panel.curves)
-    last = max(end or 0, *(max(places) for places, *_ in panel.curves))
-    x0, x1, y0, y1 = (
-        left + 55,
-        left + width - (12 if panel.name == _RATE else 120),
-        top + height - 40,
-        top + 32,
+    width, columns, heights = _layout(panels)
+    width, top, heights = (
+        style.SCREEN * width,
+        32 * bool(title),
+        [style.SCREEN * height for height in heights],
     )
+    parts = [style.element('rect', width='100%', height='100%', fill='white')]
+    parts.append(_words(width / 2, 22, title or '', text_anchor='middle', font_weight='bold', font_size=16))
+    parts.append(_words(width - 8, 22, note, text_anchor='end'))
+    for index, panel in enumerate(panels):
+        (row, column), share = divmod(index, columns), width / columns
+        if panel.name == _RATE:
+            row, column, share = len(heights) - 1, 0, width
+        place = f'translate({column * share} {top + sum(heights[:row])})'
+        parts.append(style.element('g', *_sketch_panel(panel, share, heights[row], end), transform=place))
+    look = {'xmlns': 'http://www.w3.org/2000/svg', 'font_family': 'DejaVu Sans, sans-serif', 'fill': 'none'}
+    return style.element('svg', *parts, width=f'{width:.0f}', height=f'{top + sum(heights):.0f}', **look)
+
+
+def _words(x, y, text, **look):
+    look = {'font_size': 13, 'fill': style.INK, **look}
+    return style.element('text', text, x=f'{x:.1f}', y=f'{y:.1f}', **look)
+
+
+def _sketch_panel(panel, width, height, end):
+    low, high = _limits(panel)
+    first, last = _first(panel), max(end or 0, *(max(places) for places, *_ in panel.curves))
+    left, right, bottom, top = 55, width - (12 if panel.name == _RATE else 120), height - 40, 32
 
     def up(y):
-        return y0 - (y - low) / (high - low) * (y0 - y1)
+        return bottom - (y - low) / (high - low) * (bottom - top)
 
-    def line(places, values, look):
-        scale = (x1 - x0) / ((last - first) or 1)
-        points = ' '.join(f'{x0 + scale * (x - first):.1f},{up(y):.1f}' for x, y in zip(places, values))
-        return f'<polyline points="{points}" {look}/>'
+    def line(places, values, **look):
+        scale = (right - left) / ((last - first) or 1)
+        points = (f'{left + scale * (x - first):.1f},{up(y):.1f}' for x, y in zip(places, values))
+        return style.element('polyline', points=' '.join(points), **look)
 
-    parts, labels = [_words(x0, top + 20, panel.name, 'start', 'bold', 15)], []
+    parts = [_words(left, 20, panel.name, font_weight='bold', font_size=15)]
     for tick in MaxNLocator(4).tick_values(low, high):
         if low <= tick <= high:
-            parts.append(line((first, last), (tick, tick), f'stroke="{style.FAINT}"'))
-            parts.append(_words(x0 - 6, up(tick) + 4, f'{tick:.3g}', 'end'))
-    parts += [_words(x0, y0 + 17, f'{first:g}'), _words(x1, y0 + 17, f'{last:g}', 'end')]
-    parts.append(_words((x0 + x1) / 2, y0 + 30, panel.x, 'middle'))
-    for name, level in panel.levels.items():
-        parts.append(line((first, last), (level, level), f'stroke="{style.GREY}" stroke-dasharray="6 4"'))
-        labels.append((level, name, style.GREY))
-    for places, values, (name, colour, *_) in panel.curves:
+            parts.append(line((first, last), (tick, tick), stroke=style.FAINT))
+            parts.append(_words(left - 6, up(tick) + 4, f'{tick:.3g}', text_anchor='end'))
+    parts.append(_words(left, bottom + 17, f'{first:g}'))
+    parts.append(_words(right, bottom + 17, f'{last:g}', text_anchor='end'))
+    parts.append(_words((left + right) / 2, bottom + 30, panel.x, text_anchor='middle'))
+    for level in panel.levels.values():
+        parts.append(line((first, last), (level, level), stroke=style.GREY, stroke_dasharray='6 4'))
+    for places, values, (_, colour, *_) in panel.curves:
         thin = 1 + len(places) // 400  # no more points than a screen has
         points = [*places[::thin], places[-1]], [*values[::thin], values[-1]]
-        parts.append(line(*points, f'stroke="{colour}" stroke-width="2"'))
-        labels.append((values[-1], f'{name} {values[-1]:.3g}', colour))
-    for value, (_, text, colour) in _apart(labels, low, high) if panel.name != _RATE else ():
-        weight = 'normal' if colour == style.GREY else 'bold'
-        parts.append(_words(x1 + 5, up(value) + 4, text, 'start', weight, 13, colour))
+        parts.append(line(*points, stroke=colour, stroke_width=2))
+    for height, text, colour, weight in _ends(panel):
+        parts.append(_words(right + 5, up(height) + 4, text, fill=colour, font_weight=weight))
     return parts
 
 
@@ -274,7 +269,7 @@ class LiveCurves(contextlib.AbstractContextManager):
         left = (now - start) * (whole - done) / done if done > 0 else 0
         note = f'{left:.0f} s left' if left > 0 else ''
         alt, drawn = f'Curves over {x}, still growing.', _sketch(panels, self.title, self.end, note)
-        page = style.image(alt, 'svg+xml', drawn.encode(), style.SCREEN * _WIDTHS[_layout(panels)[1]])
+        page = style.image(alt, 'svg+xml', drawn.encode(), style.SCREEN * _layout(panels)[0])
         return {'text/html': page, 'text/plain': alt}, {}
 
     def _show(self, data, metadata):

@@ -95,14 +95,14 @@ BREAK = Html('<br>')
 
 
 def element(tag, *content, **attributes):
-    """One HTML element; plain strings are escaped, other elements are not.
+    """One element of HTML or SVG; strings are escaped, elements are not, and a `_` in a name is a hyphen.
 
-    >>> element('p', 'a < b ', element('b', 'c'), title='"c"')
-    '<p title="&quot;c&quot;">a &lt; b <b>c</b></p>'
+    >>> element('p', 'a < b ', element('b', 'c'), title='"c"', tab_index=0)
+    '<p title="&quot;c&quot;" tab-index="0">a &lt; b <b>c</b></p>'
     """
-    opening = ''.join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
+    opening = [f' {name.replace("_", "-")}="{html.escape(str(attributes[name]))}"' for name in attributes]
     inner = ''.join(part if isinstance(part, Html) else html.escape(str(part)) for part in content)
-    return Html(f'<{tag}{opening}>' + (f'{inner}</{tag}>' if tag != 'img' else ''))
+    return Html(f'<{tag}{"".join(opening)}>' + (f'{inner}</{tag}>' if tag != 'img' else ''))
 
 
 def image(alt, kind, content, width):
