@@ -53,7 +53,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
     'Reliability diagram of 2 examples: mean confidence 0.900, accuracy 0.500, ECE 0.400.'
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise SettingsError('invalid bins', found=bins, allowed='an integer of at least 1')
+        raise SettingsError('invalid bins', None, bins, 'an integer of at least 1')
     confidences = style.numbers('confidences', confidences, 'from 0 to 1', (None,))
     correct = style.numbers('correct', correct, '0 or 1', confidences.shape)
     # Bins are open on the left, (0, 0.1]; a confidence of 0 falls into the first.
@@ -120,10 +120,10 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
     >>> plot_lengths({'pair': [10, 12, 14, 40]}, max_len=16).alt
     'Histograms of tokens: pair: median 13, longest 40, 25 % longer than 16.'
     """
-    _check_mapping('lengths', lengths_by_name)
-    lengths = {}
-    for name, values in lengths_by_name.items():
-        lengths[name] = style.numbers(f'lengths of {name}', values, 'not below 0', (None,))
+    lengths = {
+        name: style.numbers(f'lengths of {name}', values, 'not below 0', (None,))
+        for name, values in _checked('lengths', lengths_by_name)
+    }
     end = max(max(numpy.quantile(values, 0.999) for values in lengths.values()), 1.04 * (max_len or 1))
     width = max(1, math.ceil(end / 60))  # whole tokens, at most some sixty bars
     edges = numpy.arange(-0.5, end + width + 0.5, width)
@@ -149,9 +149,10 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
     return picture
 
 
-def _check_mapping(name, given):
+def _checked(name, given):
     if not isinstance(given, Mapping) or not given:
-        raise SettingsError(f'no {name} to draw', found=given, allowed='a dictionary of lists, not empty')
+        raise SettingsError(f'no {name} to draw', None, given, 'a dictionary of lists, not empty')
+    return given.items()
 
 
 @style.applied()
@@ -164,8 +165,8 @@ def plot_labels(counts_by_split, labels, *, title=None):
     >>> plot_labels({'dev': [3, 3, 2]}, ['entailment', 'contradiction', 'neutral']).alt
     'Labels: dev: entailment 3, contradiction 3, neutral 2.'
     """
-    _check_mapping('label counts', counts_by_split)
-    counts = {name: _label_counts(name, given, labels) for name, given in counts_by_split.items()}
+    splits = _checked('label counts', counts_by_split)
+    counts = {name: _label_counts(name, given, labels) for name, given in splits}
     picture = style.new_picture(max(6.4, 1.4 + 2.9 * len(counts)), 4.2 + 0.4 * bool(title), title)
     axes = picture.subplots()
     groups = numpy.arange(len(counts)) * (len(labels) + 0.8)
@@ -180,18 +181,15 @@ def plot_labels(counts_by_split, labels, *, title=None):
     axes.margins(y=0.12)
     axes.grid(axis='y')
     picture.legend(loc='outside lower center', ncols=len(labels), frameon=False)
-    told = []
-    for name, values in counts.items():
-        told.append(f'{name}: ' + ', '.join(map('{} {:,.0f}'.format, labels, values)))
+    told = [f'{name}: ' + ', '.join(map('{} {:,.0f}'.format, labels, n)) for name, n in counts.items()]
     picture.alt = f'Labels: {"; ".join(told)}.'
     return picture
 
 
 def _label_counts(name, given, labels):
     if isinstance(given, Mapping):
-        unknown = sorted(set(given) - set(labels))
-        if unknown:
-            raise SettingsError(f'unknown labels in {name}', found=unknown, allowed=', '.join(labels))
+        if unknown := sorted(set(given) - set(labels)):
+            raise SettingsError(f'unknown labels in {name}', None, unknown, ', '.join(labels))
         given = [given.get(label, 0) for label in labels]
     counts = style.numbers(f'label counts of {name}', given, 'not below 0', (len(labels),))
     if not counts.any():
@@ -208,12 +206,10 @@ def plot_challenge(accuracies, before=None, *, title=None):
     >>> plot_challenge({'negation': 0.9, 'numbers': 0.7}, {'negation': 0.2, 'numbers': 0.5}).alt
     'Accuracy by phenomenon: negation 90 % (before 20 %), numbers 70 % (before 50 %).'
     """
-    names, rights = (
-        list(accuracies),
-        style.numbers('accuracies', list(accuracies.values()), 'from 0 to 1', (None,)),
-    )
+    names, rights = list(accuracies), list(accuracies.values())
+    style.numbers('accuracies', rights, 'from 0 to 1', (None,))
     if before and set(before) != set(names):
-        raise SettingsError('other phenomena before', found=sorted(before), allowed=sorted(names))
+        raise SettingsError('other phenomena before', None, sorted(before), sorted(names))
     earlier = [before[name] for name in names] if before else []
     picture = style.new_picture(8.0, 1.4 + 0.36 * len(names), title)
     axes, places = picture.subplots(), range(len(names))

@@ -7,7 +7,7 @@ import re
 
 from ..errors import SettingsError
 from ..text import LABELS
-from .style import download, element, ipywidgets, shortened
+from .style import Interactive, download, element, ipywidgets, shortened
 
 _COLUMNS = 'row', 'premise', 'hypothesis', 'label', 'predicted', 'confidence', 'words'
 _PAGE = 20  # pairs
@@ -32,7 +32,7 @@ def browse(report_or_data, pairs=None):
     names = report.labels if report else LABELS
     if report and len(pairs) != report.n:
         remedy = 'browse(report, pairs), with the pairs that it judged'
-        raise SettingsError('not the pairs of this report', found=len(pairs), allowed=report.n, remedy=remedy)
+        raise SettingsError('not the pairs of this report', None, len(pairs), report.n, remedy)
     rows, found = [], ('', '')
     for number, (premise, hypothesis, label) in enumerate(pairs):
         if report:
@@ -42,7 +42,7 @@ def browse(report_or_data, pairs=None):
     return Browser(rows, names, report)
 
 
-class Browser:
+class Browser(Interactive):
     """Widgets around pairs: `label`, `predicted`, `word`, `lengths`, `confidences`, `sort`, `page`.
 
     A cell of the `confusion` is a button. Setting a widget's `value` chooses anew: `rows` are the pairs that
@@ -59,30 +59,24 @@ class Browser:
             layout, style = {'width': width}, {'description_width': 'initial'}
             return kind(description=name, continuous_update=False, layout=layout, style=style, **options)
 
-        whole, share = widgets.BoundedIntText, widgets.BoundedFloatText
+        def between(kind, name, width, most, **options):
+            ends = (f'{name} ≥', 0), (f'{name} ≤', most)
+            return [box(kind, end, width, value=value, max=most, **options) for end, value in ends]
+
         self.label = box(widgets.Combobox, 'label', options=labels)
         self.predicted = box(widgets.Combobox, 'predicted', options=labels)
         self.word = box(widgets.Text, 'word')
-        self.lengths = [
-            box(whole, f'words {name}', '9em', value=value, max=longest)
-            for name, value in (('≥', 0), ('≤', longest))
-        ]
-        self.confidences = [
-            box(share, f'confidence {name}', '12em', value=value, max=1, step=0.05)
-            for name, value in (('≥', 0), ('≤', 1))
-        ]
+        self.lengths = between(widgets.BoundedIntText, 'words', '9em', longest)
+        self.confidences = between(widgets.BoundedFloatText, 'confidence', '12em', 1, step=0.05)
         orders = [*_COLUMNS, *(f'{name}, falling' for name in _COLUMNS)]
         self.sort = box(widgets.Combobox, 'sort by', options=orders)
-        self.page = box(whole, 'page', '8em', value=1, min=1, max=1)
-        self._table, filters = widgets.HTML(), [self.label, self.word, *self.lengths, self.sort, self.page]
-        if report:
-            filters[1:1] = [self.predicted, *self.confidences]
+        self.page = box(widgets.BoundedIntText, 'page', '8em', value=1, min=1, max=1)
+        self._table, judged = widgets.HTML(), [self.predicted, *self.confidences] if report else []
+        filters = [self.label, *judged, self.word, *self.lengths, self.sort, self.page]
         cells = [widgets.Label(text) for text in ('label ↓ predicted →', *labels)] if report else []
         for label, counts in zip(labels, report.confusion if report else ()):
-            cells += [
-                widgets.Label(label),
-                *(self._cell(widgets, label, *one) for one in zip(labels, counts)),
-            ]
+            cells.append(widgets.Label(label))
+            cells += [self._cell(widgets, label, *one) for one in zip(labels, counts)]
         columns = {'grid_template_columns': f'repeat({len(labels) + 1}, 10em)'}
         self.confusion = widgets.GridBox(cells, layout=columns)
         menus = widgets.HBox(filters, layout={'flex_flow': 'row wrap'})
@@ -107,13 +101,9 @@ class Browser:
         csv.writer(file, lineterminator='\n').writerows([_COLUMNS, *self.rows])
         return file.getvalue()
 
-    def _repr_mimebundle_(self, **options):
-        # Where no kernel runs, as on a printed page, the last table is shown.
-        return {
-            **self.box._repr_mimebundle_(**options),
-            'text/plain': repr(self),
-            'text/html': self._table.value,
-        }
+    @property
+    def still(self):
+        return self._table.value
 
     def __repr__(self):
         return f'Browser({len(self.rows):,} of {len(self._all):,} pairs)'

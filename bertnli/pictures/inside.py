@@ -1,8 +1,8 @@
 """Figures of a network's inside: attention, saliency, points of the plane."""
 
-import html
 import math
 
+import matplotlib.colors
 import numpy
 
 from ..errors import SettingsError
@@ -23,7 +23,7 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
     weights = style.numbers('attention weights', weights, 'from 0 to 1', (None, None), (None, None, None))
     weights = weights.reshape(-1, *weights.shape[-2:])  # (H, K, T)
     if head is not None and head not in range(len(weights)):
-        raise SettingsError('no such head', found=head, allowed=f'0 to {len(weights) - 1}')
+        raise SettingsError('no such head', None, head, f'0 to {len(weights) - 1}')
     heads = list(range(len(weights))) if head is None else [head]
     rows = list(words[: weights.shape[1]] if rows is None else rows)
     style.numbers('attention weights', weights, 'from 0 to 1', (None, len(rows), len(words)))
@@ -65,13 +65,13 @@ def _draw_attention(weights, heads, words, rows, title):
 
 
 # The word under the mouse, or with the focus, keeps its lines, and the others lose theirs.
-_RULES = """<style>
+_RULES = style.Html("""
 .attention-lines g { cursor: pointer; outline: none } .attention-lines line { pointer-events: none }
 .attention-lines g:focus rect { stroke: #0072B2; stroke-width: 2 }
 .attention-lines:has(g:hover, g:focus) line { display: none }
 .attention-lines g:hover line, .attention-lines g:focus line { display: inline }
 .attention-lines g:hover text, .attention-lines g:focus text { font-weight: bold }
-</style>"""
+""")
 _ROW, _LEFT, _RIGHT, _FAINTEST = 23, 150, 370, 0.05  # pixels: a word's height, where the lines begin and end
 
 
@@ -92,21 +92,22 @@ def show_attention_lines(weights, words, *, layer=0, head=0, title=None):
     weights = style.numbers('attention weights', weights, 'from 0 to 1', (None, None, len(words), len(words)))
     for name, value, count in zip(('layer', 'head'), (layer, head), weights.shape):
         if value not in range(count):
-            raise SettingsError(f'no such {name}', found=value, allowed=f'0 to {count - 1}')
+            raise SettingsError(f'no such {name}', None, value, f'0 to {count - 1}')
     if '<sep>' not in words[:-1]:
-        raise SettingsError('not the tokens of a pair', found=words, allowed='<cls> … <sep> … <sep>')
+        raise SettingsError('not the tokens of a pair', None, words, '<cls> … <sep> … <sep>')
     first = words.index('<sep>') + 1
     lines = _lines_across(weights[layer, head], first)
     told = ', '.join(f'{words[i]} to {words[j]} {weight:.2f}' for weight, i, j in lines[:3]) or 'no line'
     alt = f'Attention between {first} and {len(words) - first} tokens, layer {layer}, head {head}: {told}.'
+    chosen, flow = (layer, head), 'display: flex; flex-wrap: wrap; gap:'
+    heads = numpy.ndindex(*weights.shape[:2])
+    small = [_small_head(weights[place], first, place, place == chosen) for place in heads]
+    small = style.element('div', *small, style=f'{flow} 6px; max-width: 420px')
     large = style.element('div', _large_head(lines, words, first))
-    places = numpy.ndindex(*weights.shape[:2])
-    small = [_small_head(weights[place], first, place, place == (layer, head)) for place in places]
-    small = style.element('div', *small, style='display: flex; flex-wrap: wrap; gap: 6px; max-width: 420px')
-    look = 'display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start'
+    both = style.element('div', large, small, style=f'{flow} 16px; align-items: flex-start')
     key = 'solid: the word of the premise looks; dashed: that of the hypothesis. Per cent: how much of a '
     key = style.element('p', key + "head's attention goes to the other sentence.", style='font-size: 13px')
-    return style.Page(alt, title, style.element('div', large, small, style=look), key)
+    return style.Page(alt, title, both, key)
 
 
 def _lines_across(matrix, first):
@@ -116,50 +117,53 @@ def _lines_across(matrix, first):
     return sorted(((matrix[i, j], i, j) for i, j in places), key=lambda line: -line[0])
 
 
-def _line(i, j, start, end, look):
-    color = f'stroke="{style.BLUE}"' if i < j else f'stroke="{style.VERMILION}" stroke-dasharray="5 3"'
-    return f'<line x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}" {color} {look}/>'
+def _line(i, j, start, end, **look):
+    look.update({'stroke': style.BLUE} if i < j else {'stroke': style.VERMILION, 'stroke_dasharray': '5 3'})
+    return style.element('line', x1=start[0], y1=start[1], x2=end[0], y2=end[1], **look)
+
+
+def _places(count, first, left, right, top, row):
+    """Where each of `count` words is: the premise's below each other on the left, the hypothesis' right."""
+    return [(right, top + row * (i - first)) if i >= first else (left, top + row * i) for i in range(count)]
 
 
 def _large_head(lines, words, first):
-    places = [(_LEFT, _ROW * i + 38) for i in range(first)]
-    places += [(_RIGHT, _ROW * i + 38) for i in range(len(words) - first)]
-    parts, high = [_RULES], _ROW * max(first, len(words) - first) + 30
+    places, parts = _places(len(words), first, _LEFT, _RIGHT, 38, _ROW), [style.element('style', _RULES)]
     columns = (_LEFT - 6, 'end', 0, 'premise'), (_RIGHT + 6, 'start', _RIGHT, 'hypothesis')
     for x, anchor, _, name in columns:
-        parts.append(f'<text x="{x}" y="14" font-size="13" text-anchor="{anchor}">{name}</text>')
+        parts.append(style.element('text', name, x=x, y=14, font_size=13, text_anchor=anchor))
     # Each line belongs to two words: what is drawn with the first is there again, unseen, for the second.
     for place, word in enumerate(words):
         (x, anchor, edge, _), y = columns[place >= first], places[place][1]
-        mine = [line for line in lines if place in line[1:]]
-        told = ', '.join(f'{words[j]} {weight:.2f}' for weight, i, j in mine if i == place)
-        name = html.escape(f'{word} looks at {told or "no word of the other sentence"}')
-        parts.append(f'<g tabindex="0" role="img" aria-label="{name}">')
-        parts.append(f'<rect x="{edge}" y="{y - 12}" width="{_LEFT}" height="{_ROW}" fill="white"/>')
-        for weight, i, j in mine:
-            look = f'stroke-width="{1 + 5 * weight:.1f}" stroke-opacity="{min(1, 0.3 + weight):.2f}"'
-            look += ' display="none"' * (place >= first)
-            parts.append(_line(i, j, places[i], places[j], look))
-        word = html.escape(style.shortened(word, 16))
-        parts.append(f'<text x="{x}" y="{y + 5}" font-size="15" text-anchor="{anchor}">{word}</text></g>')
-    wide, look = _LEFT + _RIGHT, 'class="attention-lines" role="group" style="max-width: 100%; height: auto"'
-    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" fill="{style.INK}"'
-    return style.Html(f'<svg {look} {size}>{"".join(parts)}</svg>')
+        group = [style.element('rect', x=edge, y=y - 12, width=_LEFT, height=_ROW, fill='white')]
+        unseen, mine = {'display': 'none'} if place >= first else {}, []
+        for weight, i, j in lines:
+            if place in (i, j):
+                look = {'stroke_width': f'{1 + 5 * weight:.1f}', **unseen}
+                look['stroke_opacity'] = f'{min(1, 0.3 + weight):.2f}'
+                group.append(_line(i, j, places[i], places[j], **look))
+            if place == i:
+                mine.append(f'{words[j]} {weight:.2f}')
+        shown, look = style.shortened(word, 16), {'font_size': 15, 'text_anchor': anchor}
+        group.append(style.element('text', shown, x=x, y=y + 5, **look))
+        name = f'{word} looks at {", ".join(mine) or "no word of the other sentence"}'
+        parts.append(style.element('g', *group, tabindex=0, role='img', aria_label=name))
+    wide, high = _LEFT + _RIGHT, _ROW * max(first, len(words) - first) + 30
+    size = {'width': wide, 'height': high, 'viewBox': f'0 0 {wide} {high}', 'fill': style.INK}
+    look = {'class': 'attention-lines', 'role': 'group', 'style': 'max-width: 100%; height: auto'}
+    return style.element('svg', *parts, **look, **size)
 
 
 def _small_head(matrix, first, place, chosen):
     across = matrix[:first, first:].sum() + matrix[first:, :first].sum()
     name, told = 'layer {}, head {}'.format(*place), f'{100 * across / len(matrix):.0f} %'
-    high = 5 * max(first, len(matrix) - first) + 4
-    parts = [f'<svg width="90" height="{high}" role="img" aria-label="{name}: {told} across">']
-    for weight, i, j in _lines_across(matrix, first):
-        ends = [(82, 4 + 5 * (one - first)) if one >= first else (8, 4 + 5 * one) for one in (i, j)]
-        parts.append(_line(i, j, *ends, f'stroke-opacity="{weight:.2f}"'))
+    at, lines = _places(len(matrix), first, 8, 82, 4, 5), _lines_across(matrix, first)
+    lines = [_line(i, j, at[i], at[j], stroke_opacity=f'{weight:.2f}') for weight, i, j in lines]
+    size = {'width': 90, 'height': 5 * max(first, len(matrix) - first) + 4}
+    drawn = style.element('svg', *lines, role='img', aria_label=f'{name}: {told} across', **size)
     frame = f'{3 if chosen else 1}px solid {style.BLUE if chosen else style.FAINT}'
     look = f'font-size: 12px; text-align: center; border: {frame}; padding: 0 2px'
-    return style.element(
-        'div', style.Html(''.join(parts) + '</svg><br>'), name, style.BREAK, told, style=look
-    )
+    return style.element('div', drawn, style.BREAK, name, style.BREAK, told, style=look)
 
 
 def _pale(colour, share):
@@ -168,8 +172,8 @@ def _pale(colour, share):
     >>> _pale('#0072B2', 0), _pale('#0072B2', 1)
     ('#ffffff', '#0072b2')
     """
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return '#' + ''.join(f'{round(255 + (part - 255) * min(1.0, share)):02x}' for part in parts)
+    away = 1 - numpy.array(matplotlib.colors.to_rgb(colour))
+    return matplotlib.colors.to_hex(1 - min(1.0, share) * away)
 
 
 def show_saliency(words, values, *, title=None):
@@ -191,8 +195,8 @@ def show_saliency(words, values, *, title=None):
     ]
     content = []
     for word, value in zip(words, values):
-        end = style.BREAK if word == '<sep>' else ''
-        content += [_salient_word(word, value, abs(value) / largest), ' ', end]
+        content += [_salient_word(word, value, abs(value) / largest), ' ']
+        content += [style.BREAK] * (word == '<sep>')
     alt = f'Saliency of {len(words)} words: {", ".join(told) or "all are 0"}.'
     key = style.element('p', 'solid line: speaks for it; dashed: against it', style='font-size: 13px')
     return style.Page(alt, title, style.element('div', *content), key)
@@ -208,14 +212,8 @@ def _salient_word(word, value, strength):
         f'border-bottom: {1 + round(3 * strength)}px {kind} {line if strength >= 0.05 else style.FAINT}'
     )
     number = style.element('span', f'{value:+.2f}', style='font-size: 12px; font-weight: 400')
-    return style.element(
-        'span',
-        style.shortened(word),
-        style.BREAK,
-        number,
-        title=f'{word}: {value:+.4f}',
-        style=look,
-    )
+    shown = style.shortened(word), style.BREAK, number
+    return style.element('span', *shown, title=f'{word}: {value:+.4f}', style=look)
 
 
 @style.applied()
@@ -231,8 +229,8 @@ def plot_points(points, kinds, labels, *, title=None, axes_names=('first directi
     kinds = style.numbers('kinds', kinds, 'not below 0', (None,))
     points = style.numbers('points', points, 'finite', (len(kinds), 2))
     if not numpy.isin(kinds, range(len(labels))).all():
-        found, allowed = sorted(set(kinds.tolist()))[:5], f'integers from 0 to {len(labels) - 1}'
-        raise SettingsError('kinds without a label', found=found, allowed=allowed)
+        found = sorted(set(kinds.tolist()))[:5]
+        raise SettingsError('kinds without a label', None, found, f'integers from 0 to {len(labels) - 1}')
     picture = style.new_picture(7.6, 5.5 + 0.4 * bool(title), title)
     axes, means = picture.subplots(), []
     for index in numpy.unique(kinds).astype(int):

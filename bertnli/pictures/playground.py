@@ -13,7 +13,7 @@ from ..storage.checkpoints import load_checkpoint
 from ..text import LABELS
 from .answers import show_probabilities
 from .inside import show_attention_lines, show_saliency
-from .style import element, ipywidgets, shortened
+from .style import Interactive, element, ipywidgets, shortened
 
 _SHOWN = 40  # tokens in the picture of attention: more would not fit on a screen
 _PAUSE = 2.0  # seconds; a pair that stood for less was still being typed
@@ -49,7 +49,7 @@ def shipped_examples():
     return [row.split('\t') for row in table.splitlines()[1:]]
 
 
-class Playground:
+class Playground(Interactive):
     """Widgets around one network or two: `premise`, `hypothesis`, `examples`, `exchange`, `layer`, `head`.
 
     Setting a widget's `value` updates the answers. `notes` say what could not be read, `history` holds what
@@ -63,9 +63,8 @@ class Playground:
         self.notes, self.history, self._typed, self._why, self._last = [], [], 0.0, None, 0
         wide = {'layout': {'width': '95%'}, 'style': {'description_width': '6em'}}
         # Only boxes for text keep their keys: in a menu JupyterLab takes the arrows, and x cuts the cell.
-        self.examples = widgets.Combobox(
-            options=list(self._examples), placeholder='choose one of them', description='examples', **wide
-        )
+        asked = {'placeholder': 'choose one of them', 'description': 'examples'}
+        self.examples = widgets.Combobox(options=list(self._examples), **asked, **wide)
         self.premise = widgets.Text(examples[0][0], description='premise', **wide)
         self.hypothesis = widgets.Text(examples[0][1], description='hypothesis', **wide)
         self.exchange = widgets.Button(description='exchange', tooltip='exchange premise and hypothesis')
@@ -93,11 +92,10 @@ class Playground:
         lines = [['model', 'premise', 'hypothesis', 'label', *LABELS], *self.history]
         return ''.join('\t'.join(' '.join(str(cell).split()) for cell in line) + '\n' for line in lines)
 
-    def _repr_mimebundle_(self, **options):
-        # Where no kernel runs, as on a printed page, the last answer is shown.
-        still = element('p', f'{self.premise.value} → {self.hypothesis.value}') + self._notes.value
-        still += ''.join(one.answer.value + one.reasons.value for one in self.columns)
-        return {**self.box._repr_mimebundle_(**options), 'text/plain': repr(self), 'text/html': still}
+    @property
+    def still(self):
+        typed = element('p', f'{self.premise.value} → {self.hypothesis.value}') + self._notes.value
+        return typed + ''.join(one.answer.value + one.reasons.value for one in self.columns)
 
     def __repr__(self):
         typed = (textwrap.shorten(box.value, 60, placeholder=' …') for box in (self.premise, self.hypothesis))
@@ -217,12 +215,8 @@ class _Column:
         layer, head = (min(value, size - 1) for value, size in zip((layer, head), weights.shape))
         title = f'Attention, layer {layer}, head {head}'
         if count > _SHOWN:  # the beginnings of both sentences
-            first = tokens.index('<sep>') + 1
-            kept = [
-                i
-                for i in range(count)
-                if i < _SHOWN // 2 or first <= i < first + _SHOWN // 2 or i == first - 1
-            ]
+            first, most = tokens.index('<sep>') + 1, _SHOWN // 2
+            kept = [*range(min(most, first - 1)), first - 1, *range(first, min(first + most, count))]
             title += f' ({len(kept)} of {count} tokens)'
             tokens, weights = [tokens[i] for i in kept], weights[:, :, kept][..., kept]
         page = show_attention_lines(weights, _plain(tokens), layer=layer, head=head, title=title)

@@ -64,11 +64,10 @@ class Picture(Figure):
 
     def png(self):
         """The bytes of a PNG file, with `alt` as its description."""
-        drawn, file = io.BytesIO(), io.BytesIO()
+        drawn, file, described = io.BytesIO(), io.BytesIO(), PIL.PngImagePlugin.PngInfo()
+        described.add_text('Description', self.alt)
         with applied():
             self.savefig(drawn, format='png')
-        described = PIL.PngImagePlugin.PngInfo()
-        described.add_text('Description', self.alt)
         # A palette needs a third of the bytes and looks the same.
         with PIL.Image.open(drawn) as image:
             image.convert('RGB').quantize(256).save(file, 'png', pnginfo=described, optimize=True)
@@ -118,6 +117,14 @@ def ipywidgets():
     except ImportError as error:
         remedy = "pip install 'ipywidgets>=8', then restart the notebook's kernel"
         raise RuntimeMismatch('ipywidgets is missing', found=str(error), remedy=remedy) from error
+
+
+class Interactive:
+    """Widgets in a `box`, to be played with; `still`, HTML, is shown where no kernel runs, as on paper."""
+
+    def _repr_mimebundle_(self, **options):
+        both = {'text/plain': repr(self), 'text/html': self.still}
+        return {**self.box._repr_mimebundle_(**options), **both}
 
 
 def download(text, name, kind):
@@ -171,7 +178,7 @@ def save(figure, path):
     Missing folders are created. Raises `SettingsError` for another extension.
     """
     if not str(path).endswith('.png'):
-        raise SettingsError('pictures are saved as PNG', found=str(path), allowed='a name ending in .png')
+        raise SettingsError('pictures are saved as PNG', None, str(path), 'a name ending in .png')
     write_bytes(path, figure.png())
 
 
@@ -216,7 +223,7 @@ def numbers(name, values, kind, *shapes):
     if not fits or not array.size or not _KINDS[kind](array).all():
         found = f'shape {array.shape}' + (f', from {array.min():g} to {array.max():g}' if array.size else '')
         allowed = f'numbers ({kind}) of shape {" or ".join(map(str, shapes))}'.replace('None', 'any')
-        raise SettingsError(f'invalid {name}', found=found, allowed=allowed)
+        raise SettingsError(f'invalid {name}', None, found, allowed)
     return array
 
 
@@ -233,7 +240,7 @@ def show_source(*things):
         sources = [textwrap.dedent(inspect.getsource(inspect.unwrap(thing))).rstrip() for thing in things]
     except (TypeError, OSError) as error:
         allowed = 'functions, methods and classes from Python files'
-        raise SettingsError('no Python source found', found=str(error), allowed=allowed) from error
+        raise SettingsError('no Python source found', None, str(error), allowed) from error
     return _Source('\n\n\n'.join(sources))
 
 
