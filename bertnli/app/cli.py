@@ -107,11 +107,8 @@ def _together():
 
 def _columns(_, option, text):
     """{'premise': 'A', …} from 'premise=A,…'."""
-    columns = dict(
-        part.split('=', 1) if '=' in part else (part, '') for part in (text or '').split(',') if part
-    )
-    wrong = [role for role, name in columns.items() if not name or role not in SentencePair._fields]
-    if wrong:
+    columns = dict(part.partition('=')[::2] for part in (text or '').split(',') if part)
+    if not all(columns.values()) or columns.keys() - {*SentencePair._fields}:
         raise click.BadParameter('write premise=NAME,hypothesis=NAME,label=NAME', param=option)
     return columns or None
 
@@ -138,6 +135,7 @@ class _Typed(click.Command):
         return super().parse_args(ctx, [arg if option.fullmatch(arg) else f' {arg}' for arg in args])
 
 
+_FILE = 'Pairs to {}: CSV, TSV, JSON or JSON lines, also .gz.'
 _SHARED = {
     'data': {'metavar': 'DIR', 'help': 'Folder with the archives, or "download".  [default: the sample]'},
     'out': {'metavar': 'DIR', 'help': 'Folder for the results.  [default: runs/COMMAND]'},
@@ -154,6 +152,11 @@ _SHARED = {
     'overwrite': {'is_flag': True, 'help': 'Replace what another run left in the folder.'},
     'quiet': {'is_flag': True, 'help': 'No progress bars.'},
     'model': {'metavar': 'DIR|NAME', 'default': 'bert-nli-small', 'help': 'A fine-tuned model.'},
+    'bert': {
+        'metavar': 'DIR|NAME',
+        'default': 'bert-wikitext2',
+        'help': 'A pretrained model, a fine-tuned one, or none.',
+    },
     'json': {'metavar': 'FILE', 'help': 'Save the numbers.'},
     'picture': {'metavar': 'FILE', 'help': 'Save a figure (PNG).'},
     'rounds': {'default': 3, 'help': 'Repetitions of each measurement.'},
@@ -163,10 +166,9 @@ _SHARED = {
         'default': MAX_UNKNOWN,
         'help': 'Refuse text of which the vocabulary lacks a larger share of the words.',
     },
-    **{
-        split: {'metavar': 'FILE', 'help': f'Pairs to {use}: CSV, TSV, JSON or JSON lines, also .gz.'}
-        for split, use in {'train': 'train with', 'dev': 'choose by', 'test': 'test with'}.items()
-    },
+    'train': {'metavar': 'FILE', 'help': _FILE.format('train with')},
+    'dev': {'metavar': 'FILE', 'help': _FILE.format('choose by')},
+    'test': {'metavar': 'FILE', 'help': _FILE.format('test with')},
     'columns': {'metavar': 'premise=A,…', 'callback': _columns, 'help': 'Names of unusual columns.'},
     'labels': {'metavar': 'A,B,…', 'callback': _names, 'help': 'What the labels 0, 1, … mean.'},
     'skip-bad': {'is_flag': True, 'help': 'Leave malformed rows out, and tell them.'},
@@ -188,27 +190,17 @@ def _job(default, options):
     jobs, changed = library.app.jobs, library.settings.changed
     row = jobs.preset(options.pop('preset') or default)
     common = {name: options.pop(name, None) for name in ('seed', 'batch_size', 'accumulate')}
+    steps, epochs, words = (options.pop(name, None) for name in ('steps', 'epochs', 'min_freq'))
+    pretrain = changed(row.pretrain, num_steps=steps, min_freq=words, **common)
     row = dataclasses.replace(
-        row,
-        pretrain=changed(
-            row.pretrain,
-            num_steps=options.pop('steps', None),
-            min_freq=options.pop('min_freq', None),
-            **common,
-        ),
-        finetune=changed(row.finetune, num_epochs=options.pop('epochs', None), **common),
+        row, pretrain=pretrain, finetune=changed(row.finetune, num_epochs=epochs, **common)
     )
     devices, quiet = jobs.parse_devices(options.pop('devices')), options.pop('quiet')
     return jobs.Job(row, devices=devices, progress=_speaks() and not quiet, **options)
 
 
-# `color` lets escape characters of a sentence into pipes and files: click would drop them there.
-_SETTINGS = {
-    'help_option_names': ['-h', '--help'],
-    'max_content_width': 100,
-    'show_default': True,
-    'color': True,
-}
+_SETTINGS = {'help_option_names': ['-h', '--help'], 'max_content_width': 100, 'show_default': True}
+_SETTINGS['color'] = True  # keeps escape characters of a sentence in pipes and files: click would drop them
 
 
 @click.group(cls=_Commands, context_settings=_SETTINGS)
@@ -221,8 +213,12 @@ def main():
     """
 
 
-@main.command()
-@_options('data out seed devices limit preset steps epochs batch-size quiet')
+def _command(options='', group=main, **settings):
+    """A command with options that others have, too."""
+    return lambda function: group.command(**settings)(_options(options)(function))
+
+
+@_command('data out seed devices limit preset steps epochs batch-size quiet')
 def demo(out, **options):
     """Pretrain, fine-tune and evaluate a small BERT. It is also asked five questions.
 
@@ -233,10 +229,8 @@ def demo(out, **options):
     library.app.jobs.demo(out or 'runs/demo', _job('demo', options), click.echo)
 
 
-@main.command()
-@_options(
-    'data text out seed devices limit preset steps batch-size min-freq accumulate resume overwrite half quiet'
-)
+@_command('data text out seed devices limit preset steps batch-size min-freq accumulate')
+@_options('resume overwrite half quiet')
 def pretrain(out, **options):
     """Pretrain a BERT on WikiText-2. Masked words and next sentences are predicted.
 
@@ -249,17 +243,8 @@ def pretrain(out, **options):
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
 
-@main.command()
-@click.option(
-    '--bert',
-    metavar='DIR|NAME',
-    default='bert-wikitext2',
-    help='A pretrained model, a fine-tuned one, or none.',
-)
-@_options(
-    'data out seed devices limit preset epochs batch-size accumulate resume overwrite half max-unknown quiet'
-)
-@_options(_PAIRS)
+@_command('bert data out seed devices limit preset epochs batch-size accumulate resume overwrite half')
+@_options(f'max-unknown quiet {_PAIRS}')
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 
@@ -271,14 +256,13 @@ def finetune(bert, out, **options):
     job, out = _job('chapter', options), out or 'runs/finetune'
     bert, vocab = library.app.jobs.pretrained(bert, job.devices)
     _, metrics = library.app.jobs.finetune(out, bert, vocab, job)
-    unknown = (
-        f'; {metrics["unknown_words"]:.2%} of its words are unknown' if 'unknown_words' in metrics else ''
-    )
-    click.echo(f'dev accuracy {metrics["dev_accuracy"]:.3f}{unknown}; the model is in {out}')
+    told = f'dev accuracy {metrics["dev_accuracy"]:.3f}'
+    if 'unknown_words' in metrics:
+        told += f'; {metrics["unknown_words"]:.2%} of its words are unknown'
+    click.echo(f'{told}; the model is in {out}')
 
 
-@main.command()
-@_options('model')
+@_command('model')
 @click.option(
     '--split', type=click.Choice(['train', 'dev', 'test']), help='[default: dev, or the file named]'
 )
@@ -329,11 +313,8 @@ def predict(sentences, file, model, devices, quiet, max_unknown, **options):
     if bool(file) == bool(sentences) or (sentences and len(sentences) != 2):
         problem = 'expected two sentences' if sentences else 'nothing to predict'
         found = [*sentences, *(['--file', file] if file else [])]
-        allowed, remedy = (
-            'a premise and a hypothesis, in quotes, or --file FILE',
-            'see bertnli predict --help',
-        )
-        raise SettingsError(problem, where='bertnli predict', found=found, allowed=allowed, remedy=remedy)
+        allowed = 'a premise and a hypothesis, in quotes, or --file FILE'
+        raise SettingsError(problem, 'bertnli predict', found, allowed, 'see bertnli predict --help')
     # The file is read once before the model: what is wrong with it is told at once, and before any answer.
     form, asked = options.pop('form'), _questions(file, **options) if file else [SentencePair(*sentences)]
     loaded = library.load_checkpoint(model, library.parse_devices(devices), kind='nli')
@@ -368,22 +349,20 @@ def _questions(file, columns, skip_bad):
 def _writer(form):
     """A function that prints one answer; the names of the columns are printed at once."""
     names = ['label', *library.LABELS, 'premise', 'hypothesis']
+
+    def write_json(label, *rest):
+        answer = dict(zip(names, [label, *map(float, rest[:3]), *rest[3:]]))
+        click.echo(json.dumps(answer, ensure_ascii=False))
+
+    def write_tsv(*row):  # a tab or a line end would begin another column or row
+        click.echo('\t'.join(re.sub(r'[\t\r\n]+', ' ', cell) for cell in row))
+
     if form == 'jsonl':
-        return lambda label, *rest: click.echo(
-            json.dumps(
-                {'label': label, **dict(zip(names[1:], [*map(float, rest[:3]), *rest[3:]]))},
-                ensure_ascii=False,
-            )
-        )
-    if form == 'csv':
-        write = csv.writer(sys.stdout, lineterminator='\n').writerow
-    else:  # a tab or a line end would begin another column or row
-
-        def write(row):
-            click.echo('\t'.join(re.sub(r'[\t\r\n]+', ' ', cell) for cell in row))
-
-    write(names)
-    return lambda *row: write(row)
+        return write_json
+    table = csv.writer(sys.stdout, lineterminator='\n')
+    write = write_tsv if form == 'tsv' else lambda *row: table.writerow(row)
+    write(*names)
+    return write
 
 
 @main.group(invoke_without_command=True)
@@ -419,8 +398,7 @@ def check(file, columns, model):
         click.echo(f'{name:14} {value}')
 
 
-@data.command()
-@_options('data')
+@_command('data', data)
 @click.pass_obj
 def fetch(before, data):
     """Download and unpack both corpora into the cache, or unpack the archives of --data DIR."""
@@ -428,8 +406,7 @@ def fetch(before, data):
         click.echo(f'{corpus}: {library.download_extract(corpus, data_dir=data or before or "download")}')
 
 
-@data.command()
-@_options('data')
+@_command('data', data)
 @click.pass_obj
 def verify(before, data):
     """Compute the checksums of both corpora, and compare them with the published ones."""
@@ -439,8 +416,7 @@ def verify(before, data):
             click.echo(f'  {sha256}  {_ORIGIN[official]:18} {path}')
 
 
-@data.command()
-@_options('data')
+@_command('data', data)
 @click.pass_obj
 def where(before, data):
     """Show where both corpora come from, and the checksums of their archives."""
@@ -451,8 +427,7 @@ def where(before, data):
             click.echo(f'  sha256 {place.sha256}, {_ORIGIN[place.official]}')
 
 
-@main.command()
-@_options('workers servers')
+@_command('workers servers')
 @click.option('--hosts', metavar='FILE', help='Lines "user@host workers", reached by ssh.  [default: here]')
 @click.option('--port', type=click.IntRange(1, 65535), help='Port of the scheduler, on the first host.')
 @click.option('--kvstore', type=click.Choice(['dist_sync', 'dist_async']), default='dist_sync')
@@ -483,8 +458,7 @@ def launch(hosts, restarts, manager, task, command, **job):
     sys.exit(outcome.code)
 
 
-@main.command()
-@_options('json picture rounds')
+@_command('json picture rounds')
 @click.option('--scale', default=2, help='How much work a measurement does.')
 @click.option('--only', multiple=True, help='pretrain, finetune, wiki_dataset, snli_dataset or predict.')
 @_options('data')
@@ -548,7 +522,7 @@ def study(name, test, json, data, out, devices, quiet):
     """
     studies = library.evidence.studies.STUDIES
     if name not in studies:
-        raise SettingsError('unknown study', where='bertnli study', found=name, allowed=', '.join(studies))
+        raise SettingsError('unknown study', 'bertnli study', name, ', '.join(studies))
     options = {'devices': library.parse_devices(devices), 'progress': not quiet}
     rows = studies[name](out or 'runs/study', data, test=test, **options)
     for row in rows:

@@ -54,7 +54,6 @@ from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
 
 _FILES = 'manifest.json', 'metrics.json', 'curves.png', 'confusion.png', 'reliability.png'
-_DOCTOR = 'run `bertnli doctor` to list the devices'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +84,7 @@ def preset(name):
     4000
     """
     if name not in PRESETS:
-        allowed, remedy = ', '.join(PRESETS), 'choose one of these'
-        raise SettingsError('unknown preset', where='preset', found=name, allowed=allowed, remedy=remedy)
+        raise SettingsError('unknown preset', 'preset', name, ', '.join(PRESETS), 'choose one of these')
     return PRESETS[name]
 
 
@@ -100,26 +98,21 @@ def _setting(devices, seed, data):
     return {**found, 'versions': report()}
 
 
-def _check_plan(out, settings, devices, limit=None):
+def _check_plan(out, settings, devices, places, limit=None):
     """Report before the first step, not after minutes, what could not end well."""
-    where, size = 'batch_size', settings.batch_size
+    size, longest = settings.batch_size, settings.max_len
     if size < len(devices):
         found, allowed = f'{size} examples, {len(devices)} devices', 'at least one example a device'
         problem, remedy = 'fewer examples than devices', 'choose a larger batch, or fewer devices'
-        raise SettingsError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+        raise SettingsError(problem, 'batch_size', found, allowed, remedy)
     if limit is not None and limit < size:
-        problem, allowed = 'the batch is larger than the data', f'up to the limit of {limit} pairs'
-        remedy = 'choose a smaller batch, or raise the limit'
-        raise SettingsError(problem, where=where, found=size, allowed=allowed, remedy=remedy)
+        problem, remedy = 'the batch is larger than the data', 'choose a smaller batch, or raise the limit'
+        raise SettingsError(problem, 'batch_size', size, f'up to the limit of {limit} pairs', remedy)
+    if longest > places:
+        problem, allowed = 'the inputs are longer than the position table', f'at most {places} tokens'
+        raise SettingsError(problem, 'max_len', longest, allowed, 'lower max_len')
     if join_cluster().first:
         _check_writable(out)
-
-
-def _check_places(max_len, places):
-    if max_len > places:
-        problem, remedy = 'the inputs are longer than the position table', 'lower max_len'
-        allowed = f'at most {places} tokens'
-        raise SettingsError(problem, where='max_len', found=max_len, allowed=allowed, remedy=remedy)
 
 
 def _alone(out):
@@ -135,9 +128,8 @@ def _check_writable(out):
             if Path(out, name).exists() and not Path(out, name).is_file():
                 raise OSError(errno.EEXIST, f'{name} is not a file')
     except OSError as error:
-        problem, where, found = 'the results cannot be written', str(out), error.strerror
-        allowed, remedy = 'a new or writable folder', 'choose another folder'
-        raise DataError(problem, where=where, found=found, allowed=allowed, remedy=remedy) from error
+        problem, allowed = 'the results cannot be written', 'a new or writable folder'
+        raise DataError(problem, str(out), error.strerror, allowed, 'choose another folder') from error
 
 
 def _describe_run(job, settings, net, vocab, **datasets):
@@ -163,9 +155,8 @@ def _begin(out, run, job):
     """`(hooks, ended)`: keywords of `train_bert` and `train_nli`, and the model of a finished run or None."""
     keep, team = Keeper(Path(out, 'training'), run), join_cluster()
     if job.resume and not team.exact:
-        allowed, remedy = 'dist_sync, for resume and restarts', 'start over: its servers keep no state'
-        problem = 'a dist_async training cannot be resumed'
-        raise SettingsError(problem, found='resume', allowed=allowed, remedy=remedy)
+        problem, allowed = 'a dist_async training cannot be resumed', 'dist_sync, for resume and restarts'
+        raise SettingsError(problem, None, 'resume', allowed, 'start over: its servers keep no state')
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
     if team.first and not (job.resume or job.overwrite):
         _check_free(keep, out)
@@ -185,21 +176,18 @@ def _begin(out, run, job):
 def _check_free(keep, out):
     """Nothing of another run is deleted unless it is said to be."""
     states, found = keep.states(), run_of(out)
-    if not states and found in (None, keep.run):
-        return
     if states:
         problem, said = 'the folder holds the state of a run that has not finished', states[0].name
         remedy = 'continue it with --resume, start over with --overwrite, or choose another --out'
-    else:
+        raise CheckpointError(problem, str(out), said, remedy=remedy)
+    if found not in (None, keep.run):
+        other = sorted(name for name in {*found, *keep.run} if found.get(name) != keep.run.get(name))
+        said = f'another {", ".join(other)}' if found else 'a model that does not say how it was trained'
         problem, remedy = (
             'the folder holds the model of another run',
             'choose another --out, or --overwrite it',
         )
-        said = ', '.join(
-            sorted(name for name in {*found, *keep.run} if found.get(name) != keep.run.get(name))
-        )
-        said = f'another {said}' if found else 'a model that does not say how it was trained'
-    raise CheckpointError(problem, where=str(out), found=said, remedy=remedy)
+        raise CheckpointError(problem, str(out), said, remedy=remedy)
 
 
 def _look_for_state(keep, out, job):
@@ -240,8 +228,7 @@ def pretrain(out, job):
     Every weight is a function of the seed. Raises `SettingsError` or `DataError` before the first step, and
     `CheckpointError` if `out` holds a run with other settings or data that was to be resumed.
     """
-    _check_plan(out, job.preset.pretrain, job.devices)
-    _check_places(job.preset.pretrain.max_len, job.preset.model.max_len)
+    _check_plan(out, job.preset.pretrain, job.devices, job.preset.model.max_len)
     with _alone(out):
         return _pretrain(out, job)
 
@@ -300,9 +287,8 @@ def finetune(out, bert, vocab, job):
     With `bert` None the model is new, and its vocabulary the words of the training pairs (`vocab` is
     ignored). To resume, give the same `bert` again. Raises what `pretrain` raises.
     """
-    _check_plan(out, job.preset.finetune, job.devices, job.limit)
     places = job.preset.model.max_len if bert is None else check_bert(bert).encoder.pos_embedding.shape[1]
-    _check_places(job.preset.finetune.max_len, places)
+    _check_plan(out, job.preset.finetune, job.devices, places, job.limit)
     with _alone(out):
         return _finetune(out, bert, vocab, job)
 
@@ -379,14 +365,11 @@ def evaluate_folder(
         _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
-        pairs = _pairs(
+        asked, options = (
             PairFiles.of(data)._replace(two_classes=True),
-            split,
-            loaded.max_len,
-            loaded.vocab,
-            limit=limit,
-            max_unknown=max_unknown,
+            {'limit': limit, 'max_unknown': max_unknown},
         )
+        pairs = _pairs(asked, split, loaded.max_len, loaded.vocab, **options)
         judged = _judge(loaded.net, pairs, devices, progress)
         if pairs.names != LABELS:
             joined = [(p[0], p[1] + p[2]) for p in judged.probabilities]
@@ -443,7 +426,7 @@ def demo(out, job, say=print):
     Leaves `bert/`, `nli/`, `metrics.json`, `curves.png` and `confusion.png` in `out`; returns the metrics.
     """
     say(f'data: {data_dir(job.data)}')
-    _check_plan(out, job.preset.finetune, job.devices, job.limit)
+    _check_plan(out, job.preset.finetune, job.devices, job.preset.model.max_len, job.limit)
     with _alone(out):
         return _demo(Path(out), job, say)
 
@@ -498,22 +481,21 @@ def describe(data=None, limit=None, out=None):
     if out:
         _check_writable(out)
     found, missing = {}, []
-    for corpus, splits, describe_one in (
-        ('wikitext-2', ('train', 'valid', 'test'), _describe_text),
-        ('SNLI', ('train', 'dev', 'test'), _describe_pairs),
+    for corpus, describe_one, splits in (
+        ('wikitext-2', _describe_text, ('train', 'valid', 'test')),
+        ('SNLI', _describe_pairs, ('train', 'dev', 'test')),
     ):
+        found[corpus] = {'folder': 'not here'}
         try:
             folder = download_extract(corpus, data_dir=data)
         except NotHere as error:
             missing.append(error)
-            found[corpus] = {'folder': 'not here'}
             continue
-        found[corpus] = {'folder': str(getattr(folder, 'folder', folder))}
+        found[corpus]['folder'] = str(getattr(folder, 'folder', folder))
         for split in splits:
-            try:
+            found[corpus][split] = {'file': 'none'}
+            with contextlib.suppress(NotHere):
                 found[corpus][split] = describe_one(folder, split, limit)
-            except NotHere:
-                found[corpus][split] = {'file': 'none'}
     if len(missing) == len(found):
         raise missing[0]
     if out:
@@ -593,16 +575,15 @@ def parse_devices(text):
     """
     if text is None:
         return try_all_gpus()
+    doctor = 'run `bertnli doctor` to list the devices'
     match = re.fullmatch(r'(cpu)(?::(\d{1,9}))?|(gpu)(?::(\d{1,9}(?:,\d{1,9})*))?', text.strip().lower())
     if not match:
-        allowed = 'gpu, gpu:0,1, cpu or cpu:2'
-        raise SettingsError('invalid devices', where='devices', found=text, allowed=allowed, remedy=_DOCTOR)
+        raise SettingsError('invalid devices', 'devices', text, 'gpu, gpu:0,1, cpu or cpu:2', doctor)
     if match[1]:
         return cpu_devices(int(match[2] or 1))
     present = mx.context.num_gpus()
     wanted = [int(i) for i in match[4].split(',')] if match[4] else list(range(present))
     if not wanted or max(wanted) >= present or len(set(wanted)) < len(wanted):
         allowed = f'different numbers below {present}' if present else 'cpu (MXNet finds no GPU)'
-        problem = 'these GPUs cannot be used'
-        raise SettingsError(problem, where='devices', found=text, allowed=allowed, remedy=_DOCTOR)
+        raise SettingsError('these GPUs cannot be used', 'devices', text, allowed, doctor)
     return [mx.gpu(i) for i in wanted]
