@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from .corpora.treebank import MAX_UNKNOWN, Unread, not_a_sentence, pairs_in, words
+from .corpora.treebank import MAX_UNKNOWN, Unread, ended, not_a_sentence, pairs_in, words
 from .devices import check_devices, devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
@@ -162,7 +162,8 @@ def pair_table(pairs, vocab, unread=None):
 def sentence_words(sentence, vocab=None):
     """A raw sentence split as SNLI's files are, by `words`; a list of words only lower-cased."""
     if isinstance(sentence, str):
-        return words(sentence, vocab and vocab.token_to_idx)
+        tokens = words(sentence, vocab and vocab.token_to_idx)
+        return ended(tokens) if getattr(vocab, 'ends', False) else tokens
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
         raise not_a_sentence(sentence)
     if any(len(word.split()) > 1 for word in sentence):
@@ -189,10 +190,11 @@ def fill_mask(bert, vocab, sentence, top=5):
         remedy = 'fine-tuning does not train the head for words: load the pretrained model'
         raise SettingsError('this network cannot fill gaps', found=full_name(bert), remedy=remedy)
     # The gap is one word, whatever stands beside it; splitting would take its brackets apart.
-    parts = sentence.split('<mask>') if isinstance(sentence, str) else [sentence]
-    tokens = sentence_words(parts[0], vocab)
-    for part in parts[1:]:
-        tokens += ['<mask>', *sentence_words(part, vocab)]
+    if isinstance(sentence, str):
+        parts = [words(part, vocab.token_to_idx) for part in sentence.split('<mask>')]
+        tokens = [word for part in parts for word in ('<mask>', *part)][1:]
+    else:
+        tokens = sentence_words(sentence)
     tokens, segments = get_tokens_and_segments(tokens)
     gaps = [i for i, word in enumerate(tokens) if word == '<mask>']
     if not gaps:

@@ -43,6 +43,8 @@ class Vocab:
     ([2, 0], ['b', '<unk>'])
     """
 
+    ends = False  # whether a network with these words has seen nearly no sentence without a full stop
+
     def __init__(self, tokens=(), min_freq=0, reserved_tokens=()):
         # The most frequent words come first: (word, frequency).
         self.token_freqs = sorted(_count(tokens).items(), key=lambda pair: (-pair[1], pair[0]))

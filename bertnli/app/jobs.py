@@ -323,11 +323,18 @@ def _finetune(out, bert, vocab, job):
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
     metrics['unknown_words'] = dev.unknown
+    metrics['full_stop'] = _ends_in(train.table, vocab)
     if settings.calibrate:  # kept beside the weights; `load_checkpoint` applies it
         judged = evaluate(net, dev_iter, devices)
         metrics['temperature'] = fit_temperature(judged.true, judged.probabilities)
     _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
+
+
+def _ends_in(table, vocab):
+    """Whether nearly all sentences end with a full stop, so that one which does not is something else."""
+    last = table.flat[table.starts + table.lengths - 1]
+    return bool((last == vocab.token_to_idx.get('.', -1)).mean() > 0.9)
 
 
 def _with_own_pairs(settings, vocab, job, **options):

@@ -22,6 +22,7 @@ _CLITIC = re.compile(r"(?<=.)(n't|'(?:s|m|d|ll|re|ve)?)$")
 _ABBREVIATION = re.compile(
     r'(?:[a-z]\.)+|(?:mr|mrs|ms|dr|st|mt|rt|ft|jr|sr|vs|etc|prof|sgt|lt|capt|rev|inc|corp|ltd|ave)\.'
 )
+_ENDS = ('.', '!', '...', '…')
 _LONGEST_WORD = 100  # characters
 MAX_UNKNOWN, _MANY_UNKNOWN = 0.6, 0.1  # shares of the words: more is an error; more is told
 _FUSED = {
@@ -89,6 +90,22 @@ def words(sentence, known=None):
     if known is not None and not ('-lrb-' in known and '``' in known):
         out = [PLAIN[w] if w not in known and PLAIN.get(w) in known else w for w in out]
     return out
+
+
+def ended(tokens):
+    """The words of a sentence as a caption ends, with one full stop, whether none was typed, `!` or more.
+
+    A question keeps its mark.
+
+    >>> ended(['it', 'rains']), ended(['it', 'rains', '!', '!']), ended(['why', '?'])
+    (['it', 'rains', '.'], ['it', 'rains', '.'], ['why', '?'])
+    """
+    kept = list(tokens)
+    while kept and kept[-1] in _ENDS:
+        kept.pop()
+    # What is quoted whole has its mark inside.
+    whole = kept[-1:] == ["''"] and kept[-2:-1] and kept[-2] in (*_ENDS, '?')
+    return kept if whole or kept[-1:] == ['?'] else [*kept, '.'] if kept else list(tokens)
 
 
 def is_word(run):

@@ -163,7 +163,8 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
     """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
     In place of a folder stands the name of a model that comes with this library (`SHIPPED`). If its notes
-    hold a `temperature`, the last layer is divided by it unless `calibrated` is False: labels stay the same.
+    hold a `temperature`, the last layer is divided by it unless `calibrated` is False: labels stay the same;
+    with `full_stop`, sentences that are typed without an end mark get one (`vocab.ends`).
     Raises `CheckpointError` for a folder that holds no model, a damaged one, or another `kind`.
     """
     folder = _folder_of(folder)
@@ -183,7 +184,7 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
         remedy = '`bertnli pretrain` writes the one, `bertnli finetune` the other'
         raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
     vocab, weights, settings = _read_files(folder, manifest)
-    net = _build(manifest['kind'], len(vocab), settings)
+    net, vocab.ends = _build(manifest['kind'], len(vocab), settings), manifest['notes'].get('full_stop', False)
     temperature = manifest['notes'].get('temperature', 1) if calibrated else 1
     if temperature != 1:
         weights.update({name: weights[name] / temperature for name in weights if name.startswith(_LAST)})

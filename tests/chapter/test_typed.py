@@ -21,8 +21,9 @@ from bertnli import (
     read_snli,
 )
 from bertnli.corpora.files import download_extract
-from bertnli.corpora.treebank import Unread, normalize, pairs_in, words
+from bertnli.corpora.treebank import Unread, ended, normalize, pairs_in, words
 from bertnli.fast.encoding import Runs, index_typed
+from bertnli.prediction import sentence_words
 from bertnli.runtime import mx
 
 CELLS = {
@@ -156,6 +157,40 @@ def test_no_answer_changes_however_a_pair_is_typed(way, answers):
     pairs, answer = answers
     changed = [(way(p), way(h)) for p, h in pairs]
     assert [found.label for found in answer(changed)] == [found.label for found in answer(pairs)]
+
+
+@pytest.mark.parametrize(
+    ('typed', 'read'),
+    [
+        ('It rains', 'it rains .'),
+        ('It rains.', 'it rains .'),
+        ('It rains!!', 'it rains .'),
+        ('It rains…', 'it rains .'),
+        ('Why?', 'why ?'),
+        ('Why?!', 'why ?'),
+        ('He says "no"', "he says `` no '' ."),
+        ('"It rains."', "`` it rains . ''"),
+        ('!', '!'),
+    ],
+)
+def test_a_sentence_ends_with_one_full_stop_or_asks(typed, read):
+    assert ended(words(typed)) == ended(words(read)) == read.split()
+
+
+@pytest.mark.parametrize('mark', ['', '!', ' !', '...', '…', '!!!'])
+def test_no_answer_changes_with_the_end_mark(mark, answers, shipped):
+    pairs, answer = answers
+    assert shipped.vocab.ends
+    changed = [[one.rstrip(' .!') + mark for one in pair] for pair in pairs]
+    assert [tuple(found) for found in answer(map(tuple, changed))] == [tuple(one) for one in answer(pairs)]
+
+
+def test_only_a_network_that_has_seen_no_other_sentences_gets_a_full_stop():
+    vocab = Vocab(['it', 'rains', '.'], reserved_tokens=RESERVED)
+    assert sentence_words('It rains', vocab) == ['it', 'rains']
+    vocab.ends = True
+    assert sentence_words('It rains', vocab) == ['it', 'rains', '.']
+    assert sentence_words(['It', 'rains'], vocab) == ['it', 'rains']
 
 
 # --- what is not read is told ---------------------------------------------------------------------
