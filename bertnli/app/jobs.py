@@ -22,7 +22,7 @@ from ..analysis.challenge import judge_challenge
 from ..analysis.report import Report, evaluate, evaluate_pretraining, fit_temperature
 from ..batches import Batches
 from ..cluster.worker import join_cluster
-from ..corpora.contrasts import contrast_pairs, loosen_ends
+from ..corpora.contrasts import contrast_pairs
 from ..corpora.files import data_dir, download_extract
 from ..corpora.pairs import NotHere, PairFiles, PairRows
 from ..corpora.treebank import MAX_UNKNOWN, words
@@ -284,10 +284,13 @@ def _new_bert(vocab, settings, seed, devices):
 def finetune(out, bert, vocab, job):
     """Fine-tune `bert` on SNLI, save the epoch that is best on dev in `out`; returns `(net, metrics)`.
 
-    With `bert` None the model is new, and its vocabulary the words of the training pairs (`vocab` is
-    ignored). To resume, give the same `bert` again. Raises what `pretrain` raises.
+    A `BERTClassifier` in place of `bert` goes on with its head. With None the model is new, its vocabulary
+    the words of the training pairs (`vocab` is ignored). To resume, give the same `bert` again. Raises what
+    `pretrain` raises.
     """
-    places = job.preset.model.max_len if bert is None else check_bert(bert).encoder.pos_embedding.shape[1]
+    places = job.preset.model.max_len
+    if bert is not None:
+        places = check_bert(getattr(bert, 'bert', bert)).encoder.pos_embedding.shape[1]
     _check_plan(out, job.preset.finetune, job.devices, places, job.limit)
     with _alone(out):
         return _finetune(out, bert, vocab, job)
@@ -298,6 +301,7 @@ def _finetune(out, bert, vocab, job):
     if bert is None:
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
+    tuned, bert = isinstance(bert, BERTClassifier) and bert, getattr(bert, 'bert', bert)
     options = {'progress': job.progress, 'max_unknown': job.max_unknown}
     if settings.own_pairs:
         train = _with_own_pairs(settings, vocab, job, **options)
@@ -312,8 +316,9 @@ def _finetune(out, bert, vocab, job):
     if settings.align_first:
         begin_with_alignment(bert)
     mx.random.seed(settings.seed)
-    net = BERTClassifier(bert)
-    net.classifier.initialize(init.Xavier(), ctx=devices)
+    net = tuned or BERTClassifier(bert)
+    if not tuned:
+        net.classifier.initialize(init.Xavier(), ctx=devices)
     splits = {'train': (train, train.label_ids), 'dev': (dev, dev.label_ids)}
     hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
     if ended:
@@ -338,12 +343,11 @@ def _ends_in(table, vocab):
 
 
 def _with_own_pairs(settings, vocab, job, **options):
-    """The training pairs, three in ten of them with looser end marks, and pairs that are made of them."""
+    """The training pairs, and pairs that are made of them."""
     *sentences, labels = _training_pairs(job.data, job.limit)
     premises, hypotheses = ([' '.join(words(one)) for one in column] for column in sentences)
     own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)
-    loose = [loosen_ends(one, 0.3, settings.seed + place) for place, one in enumerate((premises, hypotheses))]
-    columns = [[*given, *made] for given, made in zip((*loose, labels), own)]
+    columns = [[*given, *made] for given, made in zip((premises, hypotheses, labels), own)]
     return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False, **options)
 
 
@@ -471,12 +475,12 @@ def _ask_five(net, vocab, test, say):
 
 
 def pretrained(name, devices):
-    """`(bert, vocab)` from a folder, or `(None, None)` for the word `none`; of a classifier its BERT."""
+    """`(bert, vocab)` from a folder, or `(None, None)` for the word `none`; a classifier with its head."""
     if name == 'none':
         return None, None
     if name in SHIPPED or Path(name, 'manifest.json').is_file():
         loaded = load_checkpoint(name, devices or try_all_gpus())
-        return (loaded.net if loaded.kind == 'bert' else loaded.net.bert), loaded.vocab
+        return loaded.net, loaded.vocab
     return load_pretrained_model(name, devices)
 
 

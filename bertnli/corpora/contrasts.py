@@ -83,7 +83,7 @@ def contrast_pairs(premises, hypotheses, labels, count, seed=0):
 
     The three columns given are those of `read_snli`, words separated by blanks. Half of the new pairs change
     one thing in a sentence at hand, the others fill a frame of `contrasts.tsv`. Every label follows from how
-    the pair was made. In a quarter of the pairs the end mark is left out.
+    the pair was made.
 
     >>> columns = contrast_pairs(['A man is sitting .'], ['A person is sitting .'], [0], 4)
     >>> [len(column) for column in columns]
@@ -99,33 +99,11 @@ def contrast_pairs(premises, hypotheses, labels, count, seed=0):
             pair = _change(tables, rng, premises[row].lower(), hypotheses[row].lower(), labels[row])
         # Most changes of a word contradict; too many would teach that sharing words is a contradiction.
         if pair and (pair[2] != _CONTRADICTION or rng.random() < _KEPT):
-            made.append((*_ends(rng, *pair[:2]), pair[2]))
+            made.append((*map(' '.join, pair[:2]), pair[2]))
     return [list(column) for column in zip(*made)]
 
 
 _FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept
-
-
-def loosen_ends(sentences, share, seed=0):
-    """The same sentences, but that a `share` of them lost its end mark, has another one, or quotes.
-
-    >>> loosen_ends(['a dog runs .', 'a cat'], 1.0, seed=4)
-    ['a dog runs !', 'a cat !']
-    """
-    rng = random.Random(seed)
-    return [_end(rng, one.split()) if rng.random() < share else one for one in sentences]
-
-
-def _end(rng, words):
-    bare = words[:-1] if words[-1] in ('.', '!') and len(words) > 1 else words
-    draw = rng.random()
-    return ' '.join([*bare, '!'] if draw < 0.2 else ['``', *words, "''"] if draw < 0.3 else bare)
-
-
-def _ends(rng, premise, hypothesis):
-    draw = rng.random()
-    premise = _end(rng, premise) if draw < 0.2 else ' '.join(premise)
-    return premise, _end(rng, hypothesis) if draw < 0.15 or draw > 0.85 else ' '.join(hypothesis)
 
 
 # --- a change in a sentence at hand ---------------------------------------------------------------

@@ -184,14 +184,16 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
         remedy = '`bertnli pretrain` writes the one, `bertnli finetune` the other'
         raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
     vocab, weights, settings = _read_files(folder, manifest)
-    net, vocab.ends = _build(manifest['kind'], len(vocab), settings), manifest['notes'].get('full_stop', False)
-    temperature = manifest['notes'].get('temperature', 1) if calibrated else 1
+    net, notes = _build(manifest['kind'], len(vocab), settings), manifest['notes']
+    vocab.ends = notes.get('full_stop', False)
+    temperature = notes.get('temperature', 1) if calibrated else 1
     if temperature != 1:
         weights.update({name: weights[name] / temperature for name in weights if name.startswith(_LAST)})
     alone = hasattr(devices, 'device_typeid')
     _set_weights(net, weights, check_devices([devices] if alone else devices or try_all_gpus()), str(folder))
-    labels, max_len, notes = (manifest[name] for name in ('labels', 'max_len', 'notes'))
-    return Checkpoint(net, vocab, manifest['kind'], settings, tuple(labels), max_len, notes)
+    return Checkpoint(
+        net, vocab, manifest['kind'], settings, tuple(manifest['labels']), manifest['max_len'], notes
+    )
 
 
 def run_of(folder):

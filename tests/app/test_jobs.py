@@ -218,12 +218,19 @@ def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
 
 
 def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(demos, tmp_path):
-    bert, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
-    before = load_checkpoint(demos[0][0] / 'nli').net.bert.encoder.token_embedding.weight.data().asnumpy()
-    assert np.array_equal(bert.encoder.token_embedding.weight.data().asnumpy(), before)
+    tuned, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
+    before = load_checkpoint(demos[0][0] / 'nli').net
+    for part in range(2):
+        layers = ((net.bert.encoder.token_embedding, net.classifier[0])[part] for net in (tuned, before))
+        assert np.array_equal(*(layer.weight.data().asnumpy() for layer in layers))
+    head = before.classifier[1].weight.data().asnumpy()
     settings = changed(tiny().finetune, own_pairs=0.5, calibrate=True)
     preset = dataclasses.replace(tiny(), finetune=settings)
-    net, metrics = jobs.finetune(tmp_path, bert, vocab, Job(preset, limit=64, progress=False))
+    net, metrics = jobs.finetune(tmp_path, tuned, vocab, Job(preset, limit=64, progress=False))
+    # It goes on with its head: a few small steps away, no new one.
+    assert net is tuned
+    assert 0 < np.abs(net.classifier[1].weight.data().asnumpy() - head).max() < 0.1 * np.abs(head).max()
+    assert metrics['full_stop']
     assert metrics['train_pairs'] == 96
     plain, calibrated = (load_checkpoint(tmp_path, calibrated=switch) for switch in (False, True))
     pair = 'A dog runs .', 'An animal runs .'
