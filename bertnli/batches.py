@@ -59,13 +59,10 @@ class Batches:
 
     def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
         if not 1 <= batch_size <= len(dataset):
-            raise SettingsError(
-                'the batch is larger than the data set' if batch_size > 0 else 'the batch is empty',
-                where='batch_size',
-                found=batch_size,
-                allowed=f'1 to {len(dataset)}, the number of examples',
-                remedy='choose another batch size, or read more data',
-            )
+            problem = 'the batch is larger than the data set' if batch_size > 0 else 'the batch is empty'
+            allowed = f'1 to {len(dataset)}, the number of examples'
+            remedy = 'choose another batch size, or read more data'
+            raise SettingsError(problem, 'batch_size', batch_size, allowed, remedy)
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.seed, self.epoch, self.start, self.window = seed, epoch, start, window
 
@@ -172,11 +169,8 @@ def load_data_snli(
 def _load_without_bert(batch_size, num_steps, folder, limit, bert_options):
     """The book's loader: premise and hypothesis apart, each padded or cut to `num_steps` words."""
     if bert_options:
-        raise SettingsError(
-            'word_dropout, strategy and the like need a vocabulary',
-            where='vocab',
-            remedy='give the vocabulary of pretraining: load_data_snli(256, 128, vocab, …)',
-        )
+        remedy = 'give the vocabulary of pretraining: load_data_snli(256, 128, vocab, …)'
+        raise SettingsError('word_dropout, strategy and the like need a vocabulary', 'vocab', remedy=remedy)
     # The vocabulary is that of the training split.
     train = runtime.d2l.SNLIDataset(read_snli(folder, True, limit=limit), num_steps)
     test = runtime.d2l.SNLIDataset(read_snli(folder, False), num_steps, train.vocab)

@@ -128,20 +128,15 @@ def _check_columns(dataset):
         premises, hypotheses, labels = (list(column) for column in dataset)
     except (TypeError, ValueError) as error:
         kind = type(dataset)
-        raise DataError(
-            'not three columns', where='dataset', found=f'{kind.__module__}.{kind.__name__}', remedy=remedy
-        ) from error
+        found = f'{kind.__module__}.{kind.__name__}'
+        raise DataError('not three columns', 'dataset', found, remedy=remedy) from error
     counts = len(premises), len(hypotheses), len(labels)
     if len(set(counts)) > 1 or not premises:
         raise DataError('columns are empty or of different lengths', found=counts, remedy=remedy)
     wrong = next((row for row, label in enumerate(labels) if label not in range(len(LABELS))), None)
     if wrong is not None:
-        raise DataError(
-            'invalid label',
-            where=f'pair {wrong}',
-            found=labels[wrong],
-            allowed=', '.join(f'{number} ({name})' for number, name in enumerate(LABELS)),
-        )
+        allowed = ', '.join(f'{number} ({name})' for number, name in enumerate(LABELS))
+        raise DataError('invalid label', f'pair {wrong}', labels[wrong], allowed)
     for name, column in ('premise', premises), ('hypothesis', hypotheses):
         # Quick for what everybody gives; all else is looked at one by one.
         for row, one in [] if {*map(type, column)} <= {str, list, tuple} else enumerate(column):
@@ -186,12 +181,9 @@ class WikiTextDataset(PairDataset):
             sentence_lens, paragraph_lens, max_len, onp.random.default_rng([seed, 0])
         )
         if not len(first):
-            raise DataError(
-                'no two sentences fit into one input',
-                where='max_len',
-                found=f'{max_len}, {self.left_out} pairs left out',
-                remedy='raise max_len, or give text with shorter sentences',
-            )
+            found = f'{max_len}, {self.left_out} pairs left out'
+            remedy = 'raise max_len, or give text with shorter sentences'
+            raise DataError('no two sentences fit into one input', 'max_len', found, remedy=remedy)
         both = onp.stack([first, second], axis=1)  # (n, 2)
         self._starts = onp.cumsum(sentence_lens, dtype=onp.int64) - sentence_lens
         self.table = PairTable(flat, self._starts[both], sentence_lens[both])
@@ -237,11 +229,9 @@ def _check_paragraphs(paragraphs):
     paragraphs = list(paragraphs)
     wrong = [paragraph for paragraph in paragraphs if isinstance(paragraph, str) or not len(paragraph)]
     if wrong:
-        raise DataError(
-            'a paragraph is a list of sentences, with at least one',
-            found=wrong[0],
-            remedy="split the text at ' . ' first, as read_wiki does",
-        )
+        problem = 'a paragraph is a list of sentences, with at least one'
+        remedy = "split the text at ' . ' first, as read_wiki does"
+        raise DataError(problem, found=wrong[0], remedy=remedy)
     if not any(len(paragraph) > 1 for paragraph in paragraphs):
         raise DataError('no paragraph has a next sentence', found=f'{len(paragraphs)} paragraphs')
     return paragraphs

@@ -35,13 +35,8 @@ def cpu_devices(count):
     [cpu(0), cpu(1)]
     """
     if not isinstance(count, int) or not 1 <= count <= _MOST:
-        raise SettingsError(
-            'invalid number of devices',
-            where='devices',
-            found=count,
-            allowed=f'a whole number from 1 to {_MOST}',
-            remedy='cpu_devices(2), or --devices cpu:2, makes two',
-        )
+        problem, remedy = 'invalid number of devices', 'cpu_devices(2), or --devices cpu:2, makes two'
+        raise SettingsError(problem, 'devices', count, f'a whole number from 1 to {_MOST}', remedy)
     return [mx.cpu(i) for i in range(count)]
 
 

@@ -18,13 +18,9 @@ MASK_SHARE = 0.15  # of all tokens of an input is to be predicted (BERT, section
 def check_max_len(max_len):
     """Raise `SettingsError` unless two words fit beside the three special tokens."""
     if max_len < NUM_SPECIAL + 2:
-        raise SettingsError(
-            'no room for one word of each sentence',
-            where='max_len',
-            found=max_len,
-            allowed=f'at least {NUM_SPECIAL + 2}: <cls>, two words, two <sep>',
-            remedy='raise max_len (the chapter uses 128)',
-        )
+        allowed = f'at least {NUM_SPECIAL + 2}: <cls>, two words, two <sep>'
+        remedy = 'raise max_len (the chapter uses 128)'
+        raise SettingsError('no room for one word of each sentence', 'max_len', max_len, allowed, remedy)
 
 
 # --- truncation -----------------------------------------------------------------------------------
@@ -68,12 +64,8 @@ def kept_lengths(premise_len, hypothesis_len, room, strategy='longest'):
     (7, 1)
     """
     if not callable(strategy) and strategy not in STRATEGIES:
-        raise SettingsError(
-            'unknown truncation strategy',
-            where='strategy',
-            found=strategy,
-            allowed=f'{", ".join(STRATEGIES)}, or a function of two lengths and the room',
-        )
+        allowed = f'{", ".join(STRATEGIES)}, or a function of two lengths and the room'
+        raise SettingsError('unknown truncation strategy', 'strategy', strategy, allowed)
     premise_len, hypothesis_len = np.asarray(premise_len, np.int64), np.asarray(hypothesis_len, np.int64)
     if callable(strategy):
         kept = _apply_own(strategy, premise_len, hypothesis_len, room)
@@ -93,13 +85,10 @@ def _apply_own(strategy, premise_len, hypothesis_len, room):
         except TypeError:
             fits = False
         if not fits or len(kept) != 2:
-            raise SettingsError(
-                'the truncation strategy keeps words that do not exist or do not fit',
-                where=f'strategy, for {pair[0]} and {pair[1]} words and room for {room}',
-                found=kept,
-                allowed='two numbers: at most the words of each sentence, together at most the room',
-                remedy='return both lengths unchanged where they fit',
-            )
+            problem = 'the truncation strategy keeps words that do not exist or do not fit'
+            where = f'strategy, for {pair[0]} and {pair[1]} words and room for {room}'
+            allowed = 'two numbers: at most the words of each sentence, together at most the room'
+            raise SettingsError(problem, where, kept, allowed, 'return both lengths unchanged where they fit')
         all_kept.append(kept)
     return np.moveaxis(np.array(all_kept, np.int64).reshape(lengths.shape), -1, 0)  # (2, …)
 
@@ -214,11 +203,8 @@ def ordinary_ids(vocab):
     special = [*require_special(vocab), vocab['<unk>']]
     ids = np.setdiff1d(np.arange(len(vocab), dtype=np.int32), special)
     if not len(ids):
-        raise SettingsError(
-            'the vocabulary has special tokens only',
-            found=f'{len(vocab)} tokens',
-            remedy='lower min_freq (--min-freq), or give more text',
-        )
+        found, remedy = f'{len(vocab)} tokens', 'lower min_freq (--min-freq), or give more text'
+        raise SettingsError('the vocabulary has special tokens only', found=found, remedy=remedy)
     return ids
 
 

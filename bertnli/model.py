@@ -149,12 +149,10 @@ class BERTEncoder(nn.Block):
         """The vectors of the first T places, `(T, C)`; `SettingsError` if there are not so many."""
         steps, table = tokens.shape[1], self.pos_embedding.data(tokens.ctx)  # (1, max_len, C)
         if steps > table.shape[1]:
-            raise SettingsError(
-                'the sequence is longer than the position table',
-                found=steps,
-                allowed=f'at most {table.shape[1]} tokens',
-                remedy='truncate the pairs, or build the model with a larger max_len',
-            )
+            problem = 'the sequence is longer than the position table'
+            allowed = f'at most {table.shape[1]} tokens'
+            remedy = 'truncate the pairs, or build the model with a larger max_len'
+            raise SettingsError(problem, found=steps, allowed=allowed, remedy=remedy)
         return table[0, :steps]
 
     # The same for some positions only.
@@ -277,12 +275,9 @@ class BERTClassifier(nn.Block):
 def check_bert(bert):
     """`bert` itself, a `BERTModel` of this library or of d2l; `SettingsError` for anything else."""
     if isinstance(bert, BERTClassifier) or not hasattr(getattr(bert, 'encoder', None), 'pos_embedding'):
-        raise SettingsError(
-            'not a BERT',
-            found=full_name(bert),
-            allowed='bertnli.BERTModel or d2l.mxnet.BERTModel',
-            remedy='unpack `bert, vocab = load_pretrained_model(…)`; of a BERTClassifier give net.bert',
-        )
+        allowed = 'bertnli.BERTModel or d2l.mxnet.BERTModel'
+        remedy = 'unpack `bert, vocab = load_pretrained_model(…)`; of a BERTClassifier give net.bert'
+        raise SettingsError('not a BERT', found=full_name(bert), allowed=allowed, remedy=remedy)
     return bert
 
 

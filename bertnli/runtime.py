@@ -87,12 +87,9 @@ def restore_training(trainer, parameters, arrays, steps):
     for name, shape in shapes.items():
         found = getattr(arrays.get(name), 'shape', 'missing')
         if found != shape:
-            raise CheckpointError(
-                'the state is that of another model',
-                found=f'{name} {found}',
-                allowed=f'{name} {shape}',
-                remedy='resume with the model that was trained, or start over',
-            )
+            problem = 'the state is that of another model'
+            remedy = 'resume with the model that was trained, or start over'
+            raise CheckpointError(problem, found=f'{name} {found}', allowed=f'{name} {shape}', remedy=remedy)
     for i, parameter in enumerate(parameters):
         number = number_of(trainer, parameter)
         weight, *moments = (arrays[f'{kind}.{i}'] for kind in _KINDS)

@@ -73,13 +73,10 @@ class ModelSettings(_Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.num_hiddens % self.num_heads:
-            raise SettingsError(
-                'num_hiddens must be a multiple of num_heads',
-                where='num_hiddens',
-                found=f'{self.num_hiddens} units, {self.num_heads} heads',
-                allowed='heads of equal width',
-                remedy=f'num_hiddens={self.num_heads * (self.num_hiddens // self.num_heads + 1)}',
-            )
+            problem = 'num_hiddens must be a multiple of num_heads'
+            found = f'{self.num_hiddens} units, {self.num_heads} heads'
+            remedy = f'num_hiddens={self.num_heads * (self.num_hiddens // self.num_heads + 1)}'
+            raise SettingsError(problem, 'num_hiddens', found, 'heads of equal width', remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +161,8 @@ def changed(settings, **values):
     known = [field.name for field in dataclasses.fields(settings)]
     for name in values:
         if name not in known:
-            raise SettingsError(
-                f'{type(settings).__name__} has no such setting',
-                where=type(settings).__name__,
-                found=name,
-                allowed=', '.join(known),
-                remedy='choose one of these names',
-            )
+            problem, allowed = f'{type(settings).__name__} has no such setting', ', '.join(known)
+            raise SettingsError(problem, type(settings).__name__, name, allowed, 'choose one of these names')
     given = {name: value for name, value in values.items() if value is not None}
     return dataclasses.replace(settings, **given)
 

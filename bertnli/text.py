@@ -84,9 +84,7 @@ def read_snli(data_dir, is_train=None, *, split=None, limit=None, max_skipped=MA
         rows.check(total=0)
         found, allowed = f'{rows.number - rows.before} rows', ', '.join(LABELS)
         remedy = 'use a file with at least one labelled pair'
-        raise DataError(
-            'no row has a gold label', where=str(path), found=found, allowed=allowed, remedy=remedy
-        )
+        raise DataError('no row has a gold label', str(path), found, allowed, remedy)
     warn_of_skipped(path, rows.skipped)
     names = (LABELS[0], 'not-entailment') if _NEITHER in labels else LABELS
     labels = [min(label, len(names) - 1) for label in labels]

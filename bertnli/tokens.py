@@ -23,9 +23,7 @@ def tokenize(lines, token='word'):
         return [line.split() for line in lines]
     if token == 'char':
         return [list(line) for line in lines]
-    raise SettingsError(
-        'unknown token type', where='token', found=token, allowed='word, char (this chapter reads words)'
-    )
+    raise SettingsError('unknown token type', 'token', token, 'word, char (this chapter reads words)')
 
 
 class Vocab:
@@ -123,11 +121,8 @@ def require_special(vocab):
     table = getattr(vocab, 'token_to_idx', {})  # ours and d2l's have it
     missing = [word for word in ('<unk>', *RESERVED) if word not in table]
     if missing:
-        raise DataError(
-            'the vocabulary lacks special tokens',
-            where='vocab',
-            found=f'{type(vocab).__name__} without {" ".join(missing)}',
-            allowed=f'a vocabulary with <unk> {" ".join(RESERVED)}',
-            remedy='build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)',
-        )
+        found = f'{type(vocab).__name__} without {" ".join(missing)}'
+        allowed = f'a vocabulary with <unk> {" ".join(RESERVED)}'
+        remedy = 'build it with Vocab(tokens, min_freq=5, reserved_tokens=RESERVED)'
+        raise DataError('the vocabulary lacks special tokens', 'vocab', found, allowed, remedy)
     return tuple(table[word] for word in RESERVED)

@@ -109,11 +109,10 @@ def _index_in_processes(index, chunks, known, num_workers):
         yield from pool(joblib.delayed(index)(chunk, *known) for chunk in chunks)
     except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
         hung = isinstance(error, joblib.parallel.TimeoutError)
-        raise RuntimeMismatch(
-            'a worker process died or hung while it encoded sentences',
-            found=f'no answer for {_TIMEOUT} seconds' if hung else f'{type(error).__name__}: {error}',
-            remedy='close other programs (most often memory ran out), or use num_workers=0',
-        ) from error
+        problem = 'a worker process died or hung while it encoded sentences'
+        found = f'no answer for {_TIMEOUT} seconds' if hung else f'{type(error).__name__}: {error}'
+        remedy = 'close other programs (most often memory ran out), or use num_workers=0'
+        raise RuntimeMismatch(problem, found=found, remedy=remedy) from error
     finally:  # idle workers would stay for minutes
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
