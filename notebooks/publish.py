@@ -8,6 +8,7 @@ Badges open a notebook in Google Colab. As long as the repository is not public,
 there; `badges OWNER/NAME` writes the address of a GitHub repository into all badges, and can be repeated.
 """
 
+import ast
 import functools
 import html
 import importlib.util
@@ -25,8 +26,10 @@ from traitlets.config import Config
 HERE = Path(__file__).resolve().parent
 CHAPTER = '1-natural-language-inference-bert'
 START = '0-start-here'
-SHORT = 4  # lines of code that leave space for a picture on a slide
-PICTURE = 'only-a-picture'  # the tag of a cell whose code is on the previous slide
+ROOM, WIDE = 18, 90  # lines of code that fit on a slide, and their letters
+PICTURE = 14  # lines that a picture takes
+OUTPUT = 'only-its-output'  # the tag of a cell whose code stands elsewhere
+TITLE, DRAWN = r'^#+ .+', r'^!\[.+\)$'
 COLAB = 'https://colab.research.google.com/'
 BADGE = re.compile(rf'(\[!\[Open in Colab\]\({re.escape(COLAB)}assets/colab-badge\.svg\)\])\([^)]*\)')
 INSTALL = re.compile(r'(%pip install --quiet) [^"\n]+')
@@ -81,44 +84,51 @@ $body
 """)
 
 SLIDE_STYLE = """
-.reveal { font-size: 26px } .reveal .slides { text-align: left }
-.reveal .slides section { height: 100%; overflow-y: auto; box-sizing: border-box; padding: 10px 20px }
-.reveal h1 { font-size: 1.7em; text-transform: none } .reveal h2 { font-size: 1.35em; text-transform: none }
-.reveal h3 { font-size: 1.1em; text-transform: none } .reveal a.anchor-link { display: none }
+body > header { position: absolute; clip-path: inset(50%) } /* for screen readers, on every slide */
+.reveal { font-size: 32px } .reveal .slides { text-align: left }
+.reveal .slides section { height: 100%; box-sizing: border-box; padding: 10px 20px }
+.reveal h1 { font-size: 1.6em; text-transform: none } .reveal h2 { font-size: 1.4em; text-transform: none }
+.reveal h3 { font-size: 1.2em; text-transform: none } .reveal a.anchor-link { display: none }
+.reveal a, .reveal summary { color: #0b5cad; text-decoration: underline }
 .reveal pre { width: 100%; box-sizing: border-box; font-size: 20px; line-height: 1.3; box-shadow: none }
 .reveal pre { margin: 0.4em 0; padding: 0.5em }
 .reveal pre, .reveal pre code { white-space: pre-wrap; overflow-wrap: anywhere }
-.reveal .input pre, .reveal .text_cell pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
-.reveal img { max-height: 620px; margin: 0.3em 0 } .reveal table { font-size: 0.7em; margin: 0.3em 0 }
-.reveal ul, .reveal ol { display: block }
+.reveal .input pre { background: #f5f6f8; border-left: 3px solid #0b5cad }
+.reveal img { width: auto; height: auto; max-width: 100%; max-height: 560px; margin: 0.3em 0 }
+.reveal .text_cell img { width: 100% } .reveal table { margin-left: 0 }
+.reveal .output { font-size: 20px } .reveal .output table { font-size: 20px; line-height: 1.2; margin: 0 }
+.reveal .output td, .reveal .output th { padding: 0 0.7em }
+.reveal ul, .reveal ol { display: block } .reveal .slide-number { background: #444 }
+.reveal .r-stack > * { width: 100%; margin: 0 auto 0 0 }
 """
-# A slide that is too tall: first its pictures shrink, then its text; the rest can be scrolled.
+# A picture below code takes the height that is left.
 SLIDE_FIT = """
 function fit(slide) {
     const over = () => slide.scrollHeight - slide.clientHeight;
     for (const image of slide.querySelectorAll('img'))
         if (over() > 0)
-            image.style.maxHeight = Math.max(330, image.offsetHeight - over()) + 'px';
-    for (let size = 95; over() > 0 && size >= 75; size -= 5)
-        slide.style.fontSize = size + '%';
+            image.style.maxHeight = image.offsetHeight - over() + 'px';
 }
 """
 SLIDES = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>$style</style>
 </head>
 <body>
-<div class="reveal"><div class="slides">
+<header><h1>$title</h1></header>
+<div class="reveal"><main class="slides">
 $body
-</div></div>
+</main></div>
 <script>$script</script>
 <script>$fit
 Reveal.on('ready', event => fit(event.currentSlide));
 Reveal.on('slidechanged', event => fit(event.currentSlide));
-Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1100, height: 720, center: false});</script>
+Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1200, height: 750, margin: 0.02, center: false,
+    plugins: [RevealNotes]});</script>
 </body>
 </html>
 """)
@@ -152,9 +162,9 @@ def exporter():
     config = Config()
     config.HTMLExporter.template_name = 'basic'
     config.TemplateExporter.exclude_input_prompt = config.TemplateExporter.exclude_output_prompt = True
-    # Widgets need a kernel; their HTML does not, and describes its pictures.
     config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_input_tags = {PICTURE}
+    config.TagRemovePreprocessor.remove_input_tags = {OUTPUT}
+    # Widgets need a kernel; their HTML does not, and describes its pictures.
     config.NbConvertBase.display_data_priority = ['text/html', 'image/png', 'text/plain']
     return HTMLExporter(config=config)
 
@@ -166,6 +176,8 @@ def body_of(cells):
         if cell.cell_type == 'markdown':
             cell.source = with_formulas(cell.source)
     body, _ = exporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+    # A cell can be on a slide twice, as code and as output.
+    body = re.sub(r' id="cell-id=[^"]*"', '', body)
     # What scrolls can be reached with the keyboard.
     body = re.sub(r'<pre(?=[ >])', '<pre tabindex="0"', body)
     body = re.sub(r'<div class="(output_html[^"]*)"', r'<div tabindex="0" class="\1"', body)
@@ -226,18 +238,19 @@ def slides(folder):
     """The chapter as slides on one page: sections from left to right, their steps downwards."""
     notebook = read(HERE / f'{CHAPTER}.ipynb')
     reveal = Path(importlib.util.find_spec('sphinx_revealjs').submodule_search_locations[0])
-    reveal = reveal / '_static' / 'revealjs' / 'dist'
-    parts = ['reveal.css', 'theme/white.css']
+    reveal = reveal / '_static' / 'revealjs'
+    parts = ['dist/reveal.css', 'dist/theme/white.css']
     # The theme would download its fonts; the system's are good enough.
     looks = [re.sub(r'@import[^;]+;', '', (reveal / part).read_text(encoding='utf-8')) for part in parts]
+    scripts = ['dist/reveal.js', 'plugin/notes/notes.js']
     page = SLIDES.substitute(
         title=html.escape(title_of(notebook)),
         style='\n'.join([*looks, code_style(), SLIDE_STYLE]),
         body='\n'.join(
-            '<section>' + ''.join(f'<section>{body_of(step)}</section>' for step in section) + '</section>'
+            '<section>' + '\n'.join(slide(step) for step in section) + '</section>'
             for section in sections(notebook.cells)
         ),
-        script=(reveal / 'reveal.js').read_text(encoding='utf-8'),
+        script='\n'.join((reveal / part).read_text(encoding='utf-8') for part in scripts),
         fit=SLIDE_FIT,
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,39 +259,92 @@ def slides(folder):
 
 
 def sections(cells):
-    """Cells grouped into steps, steps into sections: a title begins a section, a text begins a step.
-
-    The picture of long code is a step of its own: on the same slide it would be too small.
-    """
+    """Cells grouped into slides, slides into sections: a title begins a section, `metadata.slide` a slide."""
     found = []
     for cell in cells:
-        for part in split_at_titles(cell) if cell.cell_type == 'markdown' else split_at_picture(cell):
-            if part.cell_type == 'markdown' and re.match('##? ', part.source):
-                found.append([])
-            if part.cell_type == 'markdown' or not found[-1] or PICTURE in part.metadata.get('tags', []):
-                found[-1].append([])
-            found[-1][-1].append(part)
+        if cell.cell_type == 'markdown' and re.match('##? ', cell.source):
+            found.append([])
+        if 'slide' in cell.metadata:
+            found[-1].append([])
+        found[-1][-1].append(cell)
     return found
 
 
-def split_at_titles(cell):
-    # What follows a picture has a slide of its own: a slide is not scrolled.
-    source = re.sub(r'^(!\[.*\))$', r'\1\0', cell.source, flags=re.MULTILINE)
-    parts = re.split(r'\0|^(?=##? )', source, flags=re.MULTILINE)
-    found = [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
-    for part in found:
-        part.attachments = cell.get('attachments', {})
-    return found
+def slide(cells):
+    """A slide of these cells: its title, its thought, then code; all prose is left to the speaker.
+
+    `metadata.slide` of the first cell has `minutes`, and `text`, the thought; without it the prose is shown.
+    """
+    about, thought = cells[0].metadata.slide, nbformat.from_dict(cells[0])
+    if 'text' in about:
+        titles, pictures = (re.findall(kind, thought.source, flags=re.MULTILINE) for kind in (TITLE, DRAWN))
+        thought.source = '\n\n'.join([*titles, about['text'], *pictures])
+    code = ''.join(code_on_slide(cell) for cell in cells if cell.cell_type == 'code')
+    seconds = round(60 * about['minutes'])
+    notes = f'<aside class="notes">{notes_of(cells, about["minutes"])}</aside>'
+    return f'<section data-timing="{seconds}">{body_of([thought])}{code}{notes}</section>'
 
 
-def split_at_picture(cell):
-    pictures = [output for output in cell.outputs if 'image/png' in output.get('data', {})]
-    if not pictures or len(cell.source.splitlines()) <= SHORT:
-        return [cell]
-    code, picture = (nbformat.from_dict(cell) for _ in range(2))
-    code.outputs = [output for output in cell.outputs if output not in pictures]
-    picture.source, picture.outputs, picture.metadata = '', pictures, {'tags': [PICTURE]}
-    return [code, nbformat.from_dict(picture)]
+def notes_of(cells, minutes):
+    """What the speaker says: the minutes, and the prose with its answers."""
+    prose = [cell.source for cell in cells if cell.cell_type == 'markdown']
+    prose = [re.sub(f'{TITLE}|{DRAWN}', '', source, flags=re.MULTILINE) for source in prose]
+    said = nbformat.v4.new_markdown_cell('\n\n'.join([f'**Minutes: {minutes:g}**', *prose]))
+    return body_of([said]).replace('<details>', '<details open>')
+
+
+def code_on_slide(cell):
+    """Code, then what it shows: below it, or in its place where both together are too tall."""
+    code, output = nbformat.from_dict(cell), nbformat.from_dict(cell)
+    code.outputs, output.metadata = [], {'tags': [OUTPUT]}
+    code, output = body_of([code]), body_of([output])
+    if not cell.outputs:
+        return code
+    shown = '\n'.join(one.get('text') or one.data['text/plain'] for one in cell.outputs)
+    if 'show_source(' in cell.source:
+        pages = [nbformat.v4.new_code_cell(page) for page in pages_of(shown)]
+        return code + in_turn(['', *(body_of([page]) for page in pages)])
+    drawn = any('image/png' in one.get('data', {}) for one in cell.outputs)
+    if height(cell.source.splitlines()) + (PICTURE if drawn else height(shown.splitlines())) > ROOM:
+        return in_turn([code, output])
+    return f'{code}<div class="fragment">{output}</div>'
+
+
+def height(lines):
+    """How many lines these are on a slide, where long ones are wrapped."""
+    return sum(1 + len(line) // WIDE for line in lines)
+
+
+def pages_of(source):
+    """Code without its docstrings, in pages that fit on a slide; most begin with a comment or a function."""
+    lines, pages = without_docstrings(source), [[]]
+    for place, line in enumerate(lines):
+        left = ROOM - height(pages[-1])
+        fitting = height(lines[place:]) <= left
+        if left < 1 or (not fitting and left <= ROOM // 2 and re.match(r'\s*(#|def |@)', line)):
+            pages.append([])
+        pages[-1].append(line)
+    return ['\n'.join(page).strip('\n') for page in pages]
+
+
+def without_docstrings(source):
+    """The lines of this source that are no docstring."""
+    lines = dict(enumerate(source.splitlines(), 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            for number in range(node.body[0].lineno, node.body[0].end_lineno + 1):
+                del lines[number]
+    return list(lines.values())
+
+
+def in_turn(parts):
+    """Parts that take each other's place; the first is there from the beginning."""
+    kinds = ['fade-out', *['fade-in-then-out'] * (len(parts) - 2), 'fade-in']
+    shown = [
+        f'<div class="fragment {kind}" data-fragment-index="{max(place - 1, 0)}">{part}</div>'
+        for place, (kind, part) in enumerate(zip(kinds, parts))
+    ]
+    return f'<div class="r-stack">{"".join(shown)}</div>'
 
 
 def badges(address, folder=HERE.parent):
