@@ -85,6 +85,7 @@ $body
 
 SLIDE_STYLE = """
 body > header { position: absolute; clip-path: inset(50%) } /* for screen readers, on every slide */
+main { height: 100% }
 .reveal { font-size: 32px } .reveal .slides { text-align: left }
 .reveal .slides section { height: 100%; box-sizing: border-box; padding: 10px 20px }
 .reveal h1 { font-size: 1.6em; text-transform: none } .reveal h2 { font-size: 1.4em; text-transform: none }
@@ -120,14 +121,16 @@ SLIDES = Template("""<!DOCTYPE html>
 </head>
 <body>
 <header><h1>$title</h1></header>
-<div class="reveal"><main class="slides">
+<main><div class="reveal"><div class="slides">
 $body
-</main></div>
+</div></div></main>
 <script>$script</script>
 <script>$fit
 Reveal.on('ready', event => fit(event.currentSlide));
+Reveal.on('ready', () => document.querySelector('.controls').setAttribute('role', 'presentation'));
 Reveal.on('slidechanged', event => fit(event.currentSlide));
 Reveal.initialize({hash: true, slideNumber: 'c/t', width: 1200, height: 750, margin: 0.02, center: false,
+    transition: 'none', viewDistance: 1, mobileViewDistance: 1,  // the keyboard reaches no other slide
     plugins: [RevealNotes]});</script>
 </body>
 </html>

@@ -42,6 +42,7 @@ WATCH = """number => {
     };
     look();
 }"""
+FONT = 'code => parseFloat(getComputedStyle(code).fontSize)'
 
 pytestmark = pytest.mark.browser
 
@@ -295,31 +296,92 @@ def test_the_playground_is_played_with_the_keyboard_alone(lab, page, tmp_path):
 
 
 def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(page, tmp_path):
-    if importlib.util.find_spec('sphinx_revealjs') is None:
-        pytest.skip("no reveal.js: pip install '.[pages]'")
-    from test_pages import publish
-
-    page.context.set_offline(True)
-    page.goto(publish.slides(tmp_path / 'slides').as_uri())
-    page.wait_for_function('Reveal.isReady()')
-    titles, drawn = [], 0
-    for _ in range(page.evaluate('Reveal.getTotalSlides()')):
-        slide = 'Reveal.getCurrentSlide()'
-        assert page.evaluate(f'{slide}.scrollWidth <= {slide}.clientWidth')
-        # A picture is seen without scrolling, and large, of the 720 units that are a slide's height.
+    open_slides(page, tmp_path)
+    slide = 'Reveal.getCurrentSlide()'
+    titles, drawn, steps = [], 0, 0
+    while True:
+        seen = page.evaluate('Reveal.getIndices()')
+        # Neither wider nor taller than the screen, at each step; code can be read from the last row.
+        assert page.evaluate(f'{slide}.scrollWidth <= {slide}.clientWidth'), seen
+        assert page.evaluate(f'{slide}.scrollHeight <= {slide}.clientHeight'), seen
+        sizes = page.evaluate(f'[...{slide}.querySelectorAll("pre")].map({FONT})')
+        assert [size for size in sizes if size * page.evaluate('Reveal.getScale()') < 20] == [], seen
+        # A picture is large, of the 750 units that are a slide's height.
         heights = page.evaluate(f'[...{slide}.querySelectorAll("img")].map(image => image.offsetHeight)')
-        assert all(height >= 250 for height in heights)
-        assert not heights or page.evaluate(f'{slide}.scrollHeight <= {slide}.clientHeight')
+        assert all(height >= 250 for height in heights), seen
         drawn += len(heights)
         titles += page.evaluate(f'[...{slide}.querySelectorAll("h1, h2")].map(title => title.innerText)')
+        steps += 1
+        if page.evaluate('Reveal.isLastSlide() && !Reveal.availableFragments().next'):
+            break
         page.keyboard.press('Space')
     assert titles[0].startswith('Natural language inference')
     assert titles[-1].startswith('Exercises')
     assert drawn > 5
+    assert steps > 1.5 * page.evaluate('Reveal.getTotalSlides()'), 'outputs do not wait for the speaker'
     page.screenshot(path=tmp_path / 'slide.png')
-    for path in sorted(publish.book(tmp_path / 'book').parent.rglob('*.html')):
+    for path in sorted(publish().book(tmp_path / 'book').parent.rglob('*.html')):
         page.goto(path.as_uri())
         assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth'), path.name
+
+
+def test_the_speaker_sees_minutes_and_notes_without_a_network(page, tmp_path):
+    open_slides(page, tmp_path)
+    with page.expect_popup() as popup:
+        page.keyboard.press('s')
+    notes = popup.value.locator('.speaker-controls-notes')
+    notes.get_by_text('Minutes: ').wait_for()
+    assert len(notes.inner_text().split()) > 50
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_axe_finds_nothing_on_pages_and_slides(page, tmp_path, scheme):
+    page.emulate_media(color_scheme=scheme)
+    pages = publish().book(tmp_path / 'book').parent
+    for name in ('index', '1-natural-language-inference-bert', '6-looking-inside'):
+        page.goto((pages / f'{name}.html').as_uri())
+        assert found_by_axe(page) == [], name
+    open_slides(page, tmp_path)
+    assert found_by_axe(page) == []
+    # All slides, one below the other, with all that they hold.
+    page.evaluate('Reveal.destroy()')
+    assert found_by_axe(page) == []
+
+
+def test_axe_finds_nothing_in_the_playground(lab, page):
+    reader = Reader(page, lab('0-start-here.ipynb'))
+    cells = reader.cells()
+    place = next(number for number, (_, source) in enumerate(cells) if 'playground(' in source)
+    for number, (kind, _) in enumerate(cells[: place + 1]):
+        reader.shift_enter(number, kind)
+    reader.output(place).get_by_role('group').first.wait_for(timeout=ANSWER * 1000)
+    # What lies around it is JupyterLab's.
+    inside = f'.jp-Cell[data-windowed-list-index="{place}"] .jp-OutputArea-output'
+    assert found_by_axe(page, inside) == []
+
+
+def found_by_axe(page, inside=None):
+    """What axe-core objects to: rules, with an element that breaks each."""
+    axe = pytest.importorskip(
+        'axe_playwright_python.sync_playwright', reason="no axe-core: pip install '.[browser]'"
+    ).Axe()
+    violations = axe.run(page, inside).response['violations']
+    return [(rule['id'], rule['nodes'][0]['html'][:200]) for rule in violations]
+
+
+def publish():
+    if importlib.util.find_spec('sphinx_revealjs') is None:
+        pytest.skip("no reveal.js: pip install '.[pages]'")
+    from test_pages import publish
+
+    return publish
+
+
+def open_slides(page, folder):
+    page.context.set_offline(True)
+    page.set_viewport_size({'width': 1280, 'height': 800})
+    page.goto(publish().slides(folder / 'slides').as_uri())
+    page.wait_for_function('Reveal.isReady()')
 
 
 def has_picture(cell):

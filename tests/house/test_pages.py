@@ -3,6 +3,7 @@
 How they look in a browser is tested in test_browser.py.
 """
 
+import html
 import html.parser
 import importlib.util
 import re
@@ -112,6 +113,48 @@ def test_slides_keep_each_cell_in_its_order():
     prose = '\n'.join(cell.source for cell in chapter.cells if cell.cell_type == 'markdown')
     titles = re.findall('^##? .+', prose, flags=re.MULTILINE)
     assert [section[0][0].source.split('\n')[0] for section in sections] == titles
+
+
+def test_each_slide_has_a_thought_minutes_and_notes_and_the_plan_has_as_many_minutes():
+    chapter = publish.read(publish.HERE / f'{publish.CHAPTER}.ipynb')
+    slides = [step for section in publish.sections(chapter.cells) for step in section]
+    minutes = [step[0].metadata.slide['minutes'] for step in slides]
+    assert all(0 < number <= 2 for number in minutes)
+    assert f'## {sum(minutes):g} minutes' in (publish.HERE / 'for-lecturers.md').read_text(encoding='utf-8')
+    # More than one cell of code would be more than one thought.
+    assert all(sum(cell.cell_type == 'code' for cell in step) <= 1 for step in slides)
+    for step, number in zip(slides, minutes):
+        shown, notes = publish.slide(step).split('<aside class="notes">')
+        assert f'Minutes: {number:g}' in notes
+        assert len(words_of(notes)) > 5
+        code = re.sub('<div class="fragment.*', '', shown, flags=re.DOTALL)
+        assert len(words_of(re.sub('<pre.*?</pre>|<details.*?</details>', '', code, flags=re.DOTALL))) < 40
+    assert len(words_of(publish.slide(slides[0]).split('<aside')[0])) < 30
+
+
+def test_all_outputs_of_a_slide_are_fragments():
+    chapter = publish.read(publish.HERE / f'{publish.CHAPTER}.ipynb')
+    for cell in chapter.cells:
+        if cell.cell_type == 'code' and cell.outputs:
+            slide = publish.code_on_slide(cell)
+            outputs = [match.start() for match in re.finditer('class="output', slide)]
+            assert outputs or 'show_source(' in cell.source  # of which pages are made
+            for place in outputs:
+                kinds = re.findall(r'class="fragment ?([\w-]*)"', slide[:place])
+                assert kinds, cell.source
+                assert kinds[-1] != 'fade-out', 'it is there from the beginning'
+
+
+def test_sources_are_cut_into_pages_without_docstrings():
+    body = '\n'.join(f'    # Step {number}.\n    run({number})' for number in range(30))
+    pages = publish.pages_of(f'def long():\n    """Says much."""\n{body}\n')
+    assert '\n'.join(pages) == f'def long():\n{body}'
+    assert all(len(page.splitlines()) <= publish.ROOM for page in pages)
+    assert all(page.lstrip().startswith('# Step') for page in pages[1:])
+
+
+def words_of(page):
+    return html.unescape(re.sub('<[^>]+>', ' ', page)).split()
 
 
 def test_slides_are_one_file_that_fetches_nothing(tmp_path):
