@@ -57,8 +57,8 @@ pre { padding: 0.6em 0.8em; margin: 0.5em 0; overflow-x: auto; white-space: pre 
 img { max-width: 100%; height: auto } table { border-collapse: collapse; font-size: 0.9rem }
 th, td { padding: 0.25em 0.7em; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 math[display=block] { margin: 0.8em 0 }
-/* Pictures of two panels stay legible on a phone: they scroll. */
-@media (max-width: 600px) { .output_html img { max-width: none } }
+/* Wide pictures stay legible on a phone: they scroll. */
+.figure { overflow-x: auto } @media (max-width: 600px) { .output_html img, .figure img { max-width: none } }
 @media print {
   html { font-size: 12px } nav, footer { display: none } body { max-width: none; padding: 0 }
   pre { white-space: pre-wrap; overflow-wrap: anywhere } h1, h2, h3 { break-after: avoid }
@@ -183,6 +183,7 @@ def body_of(cells):
     body = re.sub(r' id="cell-id=[^"]*"', '', body)
     # What scrolls can be reached with the keyboard.
     body = re.sub(r'<pre(?=[ >])', '<pre tabindex="0"', body)
+    body = re.sub(r'<p>(?=<img )', '<p tabindex="0" class="figure">', body)
     body = re.sub(r'<div class="(output_html[^"]*)"', r'<div tabindex="0" class="\1"', body)
     return re.sub(r'href="(?!https?:)([^"#:]+)\.ipynb', r'href="\1.html', body)
 

@@ -322,7 +322,14 @@ def test_slides_turn_without_a_network_and_pages_are_not_wider_than_the_screen(p
     page.screenshot(path=tmp_path / 'slide.png')
     for path in sorted(publish().book(tmp_path / 'book').parent.rglob('*.html')):
         page.goto(path.as_uri())
-        assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth'), path.name
+        for width in (1280, 390):
+            page.set_viewport_size({'width': width, 'height': 800})
+            assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth'), path.name
+        # On a phone, figures keep their size and scroll, so that their labels can be read.
+        figures = page.evaluate(
+            '[...document.querySelectorAll(".figure img")].map(image => image.offsetWidth)'
+        )
+        assert all(size >= 600 for size in figures), path.name
 
 
 def test_the_speaker_sees_minutes_and_notes_without_a_network(page, tmp_path):
