@@ -94,3 +94,25 @@ def test_each_number_in_a_table_is_one_of_its_json_file(name):
 
 def results(file):
     return ROOT / 'data' / 'results' / file
+
+
+def test_a_lecturers_plan_adds_up():
+    plans = re.findall(r'^## (\d+) minutes(.*?)(?=^## )', lecturers(), flags=re.MULTILINE | re.DOTALL)
+    assert [minutes for minutes, _ in plans] == ['10', '45', '90']
+    for minutes, plan in plans:
+        before = re.search(r'The (\d+) minutes, then', plan)
+        rows = re.findall(r'^\| (\d+) \|', plan, flags=re.MULTILINE)
+        assert sum(map(int, rows)) + int(before[1] if before else 0) == int(minutes)
+
+
+def test_each_section_that_a_lecturer_is_sent_to_is_there():
+    asked = re.findall(r'lesson (\d), sections? (\d+)(?: (?:to|and) (\d+))?', lecturers())
+    assert len(asked) > 5
+    for lesson, *sections in asked:
+        (path,) = (ROOT / 'notebooks').glob(f'{lesson}-*.ipynb')
+        found = re.findall(r'## (\d+)\. ', text_of(path))
+        assert {section for section in sections if section} <= set(found), path.name
+
+
+def lecturers():
+    return text_of(ROOT / 'notebooks' / 'for-lecturers.md')
