@@ -21,8 +21,7 @@ def hypothesis_only_baseline(train, test, *, seed=0):
     words = feature_extraction.text.HashingVectorizer(
         n_features=2**18, ngram_range=(1, 2), token_pattern=r'\S+', binary=True, alternate_sign=False
     )
-    # 0.3 was best on 5,000, 20,000 and 150,000 pairs of SNLI.
-    alpha = 0.3 / len(train[2])
+    alpha = 0.3 / len(train[2])  # best on 5,000, 20,000 and 150,000 pairs of SNLI
     model = linear_model.SGDClassifier(loss='log_loss', alpha=alpha, average=True, random_state=seed)
     return _score(model, lambda pairs: words.transform(pairs[1]), train, test)
 
@@ -64,6 +63,6 @@ def _check_pairs(train, test):
         sizes = [len(column) for column in pairs]
         if len(sizes) != 3 or len(set(sizes)) > 1 or not sizes[0]:
             allowed = '[premises, hypotheses, labels], not empty'
-            raise SettingsError(f'invalid {name} pairs', found=f'columns of lengths {sizes}', allowed=allowed)
+            raise SettingsError(f'invalid {name} pairs', None, f'columns of lengths {sizes}', allowed)
     if len(set(train[2])) < 2:
-        raise SettingsError('all training pairs have one label', found=set(train[2]), allowed='two or more')
+        raise SettingsError('all training pairs have one label', None, set(train[2]), 'two or more')

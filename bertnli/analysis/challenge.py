@@ -41,9 +41,7 @@ def read_challenge(split='dev'):
     ('negation in the premise', 'there was none')
     """
     if split not in ('dev', 'test'):
-        raise SettingsError(
-            'no such half of the challenge set', where='split', found=split, allowed='dev, test'
-        )
+        raise SettingsError('no such half of the challenge set', 'split', split, 'dev, test')
     path = data_dir('sample') / 'challenge' / f'{split}.tsv'
     rows = [line.split('\t') for line in path.read_text('utf-8').splitlines()[1:]]
     return [(name, SentencePair(p, h, LABELS.index(label)), why) for name, p, h, label, why in rows]

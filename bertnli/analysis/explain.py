@@ -24,27 +24,21 @@ class Explanation:
     columns = ('position', 'word', 'id', 'segment', 'note')
 
     def __init__(self, rows, max_len):
-        self.rows, self.max_len = rows, max_len
-
-    def _table(self):
-        """All rows of cells, the names of the columns first, and a line for the end."""
-        used = sum(row.position is not None for row in self.rows)
-        cells = [['–' if cell is None else str(cell) for cell in row] for row in self.rows]
-        end = f'{used} of {self.max_len} places used, {len(cells) - used} words dropped'
-        return [self.columns, *cells], end
+        self.rows, used = rows, sum(row.position is not None for row in rows)
+        self._cells = [['–' if cell is None else str(cell) for cell in row] for row in rows]
+        self._end = f'{used} of {max_len} places used, {len(rows) - used} words dropped'
 
     def __repr__(self):
-        table, end = self._table()
+        table = [self.columns, *self._cells]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return '\n'.join([*lines, end])
+        return '\n'.join([*lines, self._end])
 
     def _repr_html_(self):
-        (head, *rows), end = self._table()
-        page = '<table><tr>' + ''.join(f'<th>{name}</th>' for name in head)
-        for row in rows:
+        page = '<table><tr>' + ''.join(f'<th>{name}</th>' for name in self.columns)
+        for row in self._cells:
             page += '</tr><tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row)
-        return f'{page}</tr></table><p>{end}</p>'
+        return f'{page}</tr></table><p>{self._end}</p>'
 
 
 def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):

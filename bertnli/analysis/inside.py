@@ -28,10 +28,7 @@ class Attention(NamedTuple):
 
 
 class Saliency(NamedTuple):
-    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it.
-
-    From `occlusion`, `integrated_gradients` or `saliency`.
-    """
+    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it."""
 
     words: list
     label: str
@@ -58,16 +55,14 @@ class Counterfactual(NamedTuple):
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
     """Who looks at whom, in all layers, while a `BERTClassifier` or `BERTModel` reads a pair: an `Attention`.
 
-    `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens together. Raises `DataError`
-    if a sentence has no words.
+    The sentences are raw or lists of words, cut to `max_len` tokens together. Raises `DataError` if one has
+    no words.
 
-    >>> from bertnli import BERTClassifier, BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 3, 0))
-    >>> net.initialize()
-    >>> words, weights = attention(net, vocab, 'A dog', 'runs')
-    >>> words, weights.shape
-    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], (3, 2, 6, 6))
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> words, weights = attention(model.net, model.vocab, 'A dog', 'runs')
+    >>> words, weights.shape[2:]
+    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], (6, 6))
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     encoder = _encoder(net)
@@ -81,16 +76,14 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """What deleting each word really changes: the label's probability with the word, less that without it.
 
-    `net` is a classifier, `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens,
-    `label` is a name (None: the network's own answer). All deletions and the whole pair are one batch. Values
-    lie in [-1, 1]: above 0 the word speaks for the label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler &
-    Fergus 2014; Li et al. 2016). Returns a `Saliency` and raises as `saliency` does.
+    `label` is a name (None: the network's own answer); the sentences are raw or lists of words, cut to
+    `max_len` tokens together. Values lie in [-1, 1]: above 0 the word speaks for the label; `<cls>` and
+    `<sep>`, which stay, have 0 (Zeiler & Fergus 2014; Li et al. 2016). Returns a `Saliency`. Raises
+    `DataError` if a sentence has no words, `SettingsError` for an unknown label.
 
-    >>> from bertnli import BERTClassifier, BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
-    >>> net.initialize()
-    >>> found = occlusion(net, vocab, 'A dog', 'runs')
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> found = occlusion(model.net, model.vocab, 'A dog', 'runs')
     >>> found.words[1], found.values[0], len(found.values)
     ('a', 0.0, 6)
     """
@@ -101,12 +94,10 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     # A row less a word is padded by one: (1 + words, 2, T), the whole pair first.
     less = [onp.append(onp.delete(pair, place, axis=1), [[pad], [0]], axis=1) for place in places]
     rows = onp.stack([pair, *less])
-    lengths = onp.full(len(rows), len(words), 'float32')
-    lengths[1:] -= 1
-    device = devices_of(net)[0]
-    batch = [np.array(array, dtype=array.dtype, ctx=device) for array in (rows[:, 0], rows[:, 1], lengths)]
+    lengths = onp.array([len(words), *[len(words) - 1] * len(places)], 'float32')
     with autograd.predict_mode():
-        shares = npx.softmax(net(batch)).asnumpy().astype('float64')  # (1 + words, labels)
+        scores = net(_on_device(net, rows[:, 0], rows[:, 1], lengths))
+    shares = npx.softmax(scores).asnumpy().astype('float64')  # (1 + words, labels)
     number = _label_number(label, shares[0])
     values = onp.zeros(len(words))
     values[places] = shares[0, number] - shares[1:, number]
@@ -116,19 +107,14 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """Which words speak for a label, by gradient times input: quick, well known, and often wrong.
 
-    The arguments are those of `occlusion`: `net`, `vocab`, `premise`, `hypothesis`, `label` (None: the
-    answer) and `max_len` tokens. A token's value is, to first order, what the label's score above the mean
-    would lose without the token's vector (Simonyan et al. 2014; Shrikumar et al. 2017); `occlusion` measures
-    that loss. Returns a `Saliency`. Raises `DataError` if a sentence has no words, `SettingsError` for an
-    unknown label.
+    A token's value is, to first order, what the label's score above the mean would lose without the token's
+    vector (Simonyan et al. 2014; Shrikumar et al. 2017); `occlusion`, which takes, returns and raises the
+    same, measures that loss.
 
-    >>> from bertnli import BERTClassifier, BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
-    >>> net.initialize()
-    >>> found = saliency(net, vocab, 'A dog', 'runs', label='neutral')
-    >>> found.words, len(found.values)
-    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], 6)
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> len(saliency(model.net, model.vocab, 'A dog', 'runs', label='neutral').values)
+    6
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     return _slopes(net, words, inputs, label, [1.0])
@@ -137,15 +123,12 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):
     """Gradient times input, averaged over the way from no word vectors to the pair's, in `steps`, one batch.
 
-    The arguments are those of `occlusion`: `net`, `vocab`, `premise`, `hypothesis`, `label` (None: the
-    answer) and `max_len` tokens. The values add up to what all word vectors together bring the label's score
-    above the mean (Sundararajan et al. 2017). Returns a `Saliency` and raises as `saliency` does.
+    The values add up to what all word vectors together bring the label's score above the mean (Sundararajan
+    et al. 2017). Takes, returns and raises what `occlusion` does.
 
-    >>> from bertnli import BERTClassifier, BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
-    >>> net.initialize()
-    >>> len(integrated_gradients(net, vocab, 'A dog', 'runs', steps=8).values)
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> len(integrated_gradients(model.net, model.vocab, 'A dog', 'runs', steps=8).values)
     6
     """
     check('steps', steps, int, 1)
@@ -193,14 +176,12 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
     """What would you have to change? Every single word whose exchange flips the answer, the surest first.
 
     The `top` likeliest fillings of each word's gap, by a pretrained `bert` with the same `vocab`, are tried
-    on the classifier `net`: one batch of pairs of at most `max_len` tokens. Returns `Counterfactual`s.
-    `premise` and `hypothesis` are raw or lists of words. Raises what `fill_mask` and `predict_pairs` do.
+    on the classifier `net`. Returns `Counterfactual`s; raises what `fill_mask` and `predict_pairs` do.
 
-    >>> from bertnli import BERTClassifier, BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> net = BERTClassifier(BERTModel(len(vocab), 4, 4, 2, 1, 0))
-    >>> net.initialize()
-    >>> all(one.word != one.instead for one in counterfactuals(net, net.bert, vocab, 'A dog', 'runs'))
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> found = counterfactuals(model.net, model.net.bert, model.vocab, 'A dog', 'runs')
+    >>> all(one.word != one.instead for one in found)
     True
     """
     check('top', top, int, 1)
@@ -217,25 +198,26 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
                     changed[side] = [*gap[:place], other, *gap[place + 1 :]]
                     pairs.append(tuple(changed))
                     exchanged.append((name, word, other))
-    options = {'batch_size': len(pairs), 'max_len': max_len, 'max_unknown': None}
-    whole, *answers = predict_pairs(net, vocab, pairs, **options)
-    found = [(*what, new.label, max(new.probabilities)) for what, new in zip(exchanged, answers)]
-    flips = [Counterfactual(*one) for one in found if one[3] != whole.label]
+    answers = predict_pairs(net, vocab, pairs, batch_size=len(pairs), max_len=max_len, max_unknown=None)
+    whole, *answers = answers
+    found = zip(exchanged, answers)
+    flips = [
+        Counterfactual(*what, new.label, max(new.probabilities))
+        for what, new in found
+        if new.label != whole.label
+    ]
     return sorted(flips, key=lambda flip: -flip.probability)
 
 
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
-    `net` is a classifier or a BERT, `batch_size` pairs of at most `max_len` tokens are read at a time. Raises
-    `DataError` if there are no pairs, or a sentence has no words.
+    `net` is a classifier or a BERT. Raises `DataError` if there are no pairs, or a sentence has no words.
 
-    >>> from bertnli import BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> bert = BERTModel(len(vocab), 4, 4, 2, 1, 0)
-    >>> bert.initialize()
-    >>> cls_vectors(bert, vocab, [SentencePair('A dog', 'runs'), SentencePair('A dog', 'A dog')]).shape
-    (2, 4)
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> len(cls_vectors(model.net, model.vocab, [SentencePair('A dog', 'runs')]))
+    1
     """
     pairs = list(pairs)
     if not pairs:
@@ -247,23 +229,20 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
 
 
 def nearest_words(net, vocab, word, count=8):
-    """The words with the most similar rows of the embedding table, a list of `Neighbour`s, nearest first.
+    """The `count` words with the most similar rows of the embedding table, `Neighbour`s, the nearest first.
 
-    `count` of them, by the table of `net`. Special words are left out. Raises `DataError` for a word that the
-    vocabulary does not have.
+    Special words are left out. Raises `DataError` for a word that the vocabulary does not have.
 
-    >>> from bertnli import BERTModel, Vocab
-    >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
-    >>> bert = BERTModel(len(vocab), 4, 4, 2, 1, 0)
-    >>> bert.initialize()
-    >>> sorted(neighbour.word for neighbour in nearest_words(bert, vocab, 'Dog'))
-    ['a', 'runs']
+    >>> from bertnli import load_checkpoint
+    >>> model = load_checkpoint('bert-nli-small')
+    >>> 'dogs' in [near.word for near in nearest_words(model.net, model.vocab, 'Dog')]
+    True
     """
     special = [vocab['<unk>'], *require_special(vocab)]
     number = vocab[word.lower()]
     if number in special:
         remedy = 'try a more frequent word, or ask `word in vocab.token_to_idx` first'
-        raise DataError('the vocabulary has no vector for this word', found=word, remedy=remedy)
+        raise DataError('the vocabulary has no vector for this word', None, word, remedy=remedy)
     table = _encoder(net).token_embedding.weight.data(devices_of(net)[0]).asnumpy()  # (V, C)
     lengths = onp.linalg.norm(table, axis=1)
     cosines = table @ table[number] / onp.maximum(lengths * lengths[number], 1e-12)
@@ -284,5 +263,8 @@ def _one_pair(net, vocab, premise, hypothesis, max_len):
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
     kept = truncate_pair(sentence_words(premise, vocab), sentence_words(hypothesis, vocab), max_len - 3)
     arrays = join_pairs(table, onp.array([0]), special)
-    inputs = [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]
-    return get_tokens_and_segments(*kept)[0], inputs
+    return get_tokens_and_segments(*kept)[0], _on_device(net, *arrays)
+
+
+def _on_device(net, *arrays):
+    return [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]

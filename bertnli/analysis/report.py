@@ -68,14 +68,18 @@ class Report:
         of_true = probabilities[numpy.arange(len(true)), true]
         losses = -numpy.log(numpy.maximum(of_true, numpy.finfo(numpy.float32).tiny))
         figures = metrics.precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0)
-        rows = zip(*(column.tolist() for column in figures))  # one for each label
+        per_class = {}
+        for label, *row in zip(labels, *(column.tolist() for column in figures)):
+            per_class[label] = dict(zip(('precision', 'recall', 'f1', 'support'), row))
+            if not row[-1]:  # of a label that does not occur nothing could be recalled
+                per_class[label].update(recall=None, f1=None)
         return cls(
             labels=labels,
             n=len(true),
             accuracy=float((true == predicted).mean()),
             loss=float(losses.mean()),
             confusion=metrics.confusion_matrix(true, predicted, labels=numbers).tolist(),
-            per_class={label: _of_class(*row) for label, row in zip(labels, rows)},
+            per_class=per_class,
             ece=expected_calibration_error(probabilities.max(axis=1), true == predicted),
             true=true,
             predicted=predicted,
@@ -95,7 +99,7 @@ class Report:
         """
         pairs = _sentences(pairs)
         if len(pairs) != self.n:
-            raise SettingsError('not the pairs of this report', found=f'{len(pairs)} pairs', allowed=self.n)
+            raise SettingsError('not the pairs of this report', None, f'{len(pairs)} pairs', self.n)
         confidence = self.probabilities.max(axis=1)
         wrong = numpy.flatnonzero(self.true != self.predicted)
         wrong = wrong[numpy.argsort(-confidence[wrong], kind='stable')][:n]
@@ -135,25 +139,19 @@ class Report:
         return page
 
 
-def _of_class(precision, recall, f1, support):
-    """Of a label that does not occur nothing could be recalled."""
-    recall, f1 = (recall, f1) if support else (None, None)
-    return {'precision': precision, 'recall': recall, 'f1': f1, 'support': support}
-
-
 def _check_answers(true, probabilities, labels):
     if true.ndim != 1 or not len(true) or probabilities.shape != (len(true), len(labels)):
         found, allowed = f'{true.shape} and {probabilities.shape}', f'(n,) and (n, {len(labels)}), not empty'
-        raise SettingsError('labels and probabilities do not fit', found=found, allowed=allowed)
+        raise SettingsError('labels and probabilities do not fit', None, found, allowed)
     unknown = sorted(set(true.tolist()) - set(range(len(labels))))
     if unknown:
-        raise SettingsError('invalid label', found=unknown, allowed=f'an index into {labels}')
+        raise SettingsError('invalid label', None, unknown, f'an index into {labels}')
     sums = probabilities.sum(axis=1)
     # Written so that NaN is refused as well.
     if not (abs(sums - 1) < 1e-2).all() or probabilities.min() < 0:
         found, allowed = f'sums of {sums.min():g} … {sums.max():g}', 'rows in [0, 1] that sum to 1'
         remedy = "apply softmax to the network's scores"
-        raise SettingsError('not valid probabilities', found=found, allowed=allowed, remedy=remedy)
+        raise SettingsError('not valid probabilities', None, found, allowed, remedy)
 
 
 def _sentences(pairs):
@@ -163,7 +161,7 @@ def _sentences(pairs):
         return [(pair.premise, pair.hypothesis) for pair in pairs]
     if len(pairs) != 3 or len(pairs[0]) != len(pairs[1]) or isinstance(pairs[0], str):
         allowed = 'SentencePairs, or [premises, hypotheses, labels]'
-        raise SettingsError('not sentence pairs', found=f'a list of {len(pairs)}', allowed=allowed)
+        raise SettingsError('not sentence pairs', None, f'a list of {len(pairs)}', allowed)
     return list(zip(pairs[0], pairs[1]))
 
 
@@ -184,8 +182,6 @@ def expected_calibration_error(confidences, correct, bins=15):
 
 def fit_temperature(true, probabilities):
     """By what to divide the scores so that confidence is accuracy (Guo et al. 2017): above 1 if too sure.
-
-    `true` `(n,)` are label numbers, `probabilities` `(n, N)`; the temperature minimises their mean loss.
 
     >>> round(fit_temperature([0, 0, 0, 1], [[0.9, 0.1]] * 4), 2)
     2.0
@@ -217,10 +213,13 @@ def evaluate(net, data_iter, devices=None, progress=False):
             if len(under_way) > _AHEAD:
                 answers.append(_read(under_way.popleft()))
     answers += map(_read, under_way)
-    if not answers:
-        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
+    _check_batches(answers)
     probabilities, true = (numpy.concatenate(arrays) for arrays in zip(*answers))  # (n, N), (n,)
-    rows = _rows(order, len(true))
+    delivered = numpy.arange(len(true)) if order is None else numpy.concatenate(order)
+    if len(delivered) != len(true):
+        found, remedy = f'{len(true)} of {len(delivered)} examples', 'start the iterator at its first batch'
+        raise SettingsError('the iterator did not yield the whole data set', None, found, remedy=remedy)
+    rows = numpy.argsort(delivered)
     return Report.from_probabilities(true[rows], probabilities[rows])
 
 
@@ -230,13 +229,17 @@ def _with_bar(data_iter, progress):
     return tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress)
 
 
+def _check_batches(answers):
+    if not answers:
+        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
+
+
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
     `data_iter` yields the seven arrays of `load_data_wiki`; set a `Batches`' `epoch` to compare networks on
-    the same masks. `mlm_accuracy` is the share of the masked words that are guessed first, `perplexity` the
-    exponential of their mean loss, `nsp_accuracy` the share of the pairs. `among` are the numbers of the
-    words that count, as a small vocabulary has it easier. Raises `SettingsError` without batches.
+    the same masks. Of masked words, those numbered in `among` count, as a small vocabulary has it easier:
+    `mlm_accuracy` is the share that is guessed first. Raises `SettingsError` without batches.
     """
     devices, tally = devices_of(net), Tally()
     with autograd.pause(train_mode=False):
@@ -244,11 +247,14 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
             for shard, is_next in zip(*split_batch_multi_inputs(X, y, devices)):
                 _judge_guesses(net, shard, is_next, tally, among)
             tally.add(pairs=len(y))
-    if not tally['pairs']:
-        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
-    means = tally.mean('found', 'words'), math.exp(tally.mean('loss', 'words')), tally.mean('next', 'pairs')
-    names = 'mlm_accuracy', 'perplexity', 'nsp_accuracy'
-    return {**dict(zip(names, means)), 'words': int(tally['words']), 'pairs': tally['pairs']}
+    _check_batches(tally['pairs'])
+    return {
+        'mlm_accuracy': tally.mean('found', 'words'),
+        'perplexity': math.exp(tally.mean('loss', 'words')),
+        'nsp_accuracy': tally.mean('next', 'pairs'),
+        'words': int(tally['words']),
+        'pairs': tally['pairs'],
+    }
 
 
 def _judge_guesses(net, X, is_next, tally, among):
@@ -270,12 +276,3 @@ def _judge_guesses(net, X, is_next, tally, among):
 def _read(arrays):
     """Wait for one batch: its probabilities and labels as NumPy arrays."""
     return tuple(numpy.concatenate([shard.asnumpy() for shard in shards]) for shards in arrays)
-
-
-def _rows(order, count):
-    """Where in the delivered order each row of the data set stands."""
-    delivered = numpy.arange(count) if order is None else numpy.concatenate(order)
-    if len(delivered) != count:
-        found, remedy = f'{count} of {len(delivered)} examples', 'start the iterator at its first batch'
-        raise SettingsError('the iterator did not yield the whole data set', found=found, remedy=remedy)
-    return numpy.argsort(delivered)

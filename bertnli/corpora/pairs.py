@@ -14,7 +14,7 @@ from collections import deque
 from typing import NamedTuple, Optional
 
 from ..errors import DataError
-from .rows import BLANK, HEADER, BadRow, Rows, decode, read_lines, standard_input
+from .rows import BAD_ROW, BLANK, HEADER, BadRow, Rows, decode, read_lines, standard_input
 from .treebank import words
 
 # Names of columns, in any case; the first that a file has is read. Where the corpus' authors split the
@@ -32,7 +32,6 @@ _SPLITS = {
     'test': ('test', 'test_matched'),
 }
 _ENDINGS = ('txt', 'tsv', 'csv', 'jsonl', 'ndjson', 'json')
-_BAD_ROW = 'correct or delete the line, or leave such rows out: --skip-bad, in Python max_skipped=1'
 _NAME_THEM = 'name them, as in --columns premise=text_a,hypothesis=text_b,label=gold'
 
 
@@ -74,19 +73,17 @@ class PairFiles(NamedTuple):
             return getattr(self, split)
         found = _split_files(self.folder, split) if self.folder else []
         where, remedy = (
-            str(self.folder or 'the files named'),
+            self.folder or 'the files named',
             f'name the file: --{split} FILE, or PairFiles({split}=…)',
         )
         if not found:
             allowed = f'a file like {split}.csv, {split}.tsv, {split}.jsonl or snli_1.0_{split}.txt'
-            problem, parts = f'no file for the split {split}', {'found': 'none', 'allowed': allowed}
-            raise NotHere(problem, where=where, remedy=remedy, **parts)
-        names = [match[0] for match in found]
+            raise NotHere(f'no file for the split {split}', where, 'none', allowed, remedy)
         if len({(match[1], match[2]) for match in found}) > 1:
-            raise DataError(f'several files for the split {split}', where=where, found=names, remedy=remedy)
+            names = [match[0] for match in found]
+            raise DataError(f'several files for the split {split}', where, names, remedy=remedy)
         # The same in several forms, as SNLI and MultiNLI come: any will do.
-        endings = [_ENDINGS.index(match[3].lower()) for match in found]
-        return os.path.join(self.folder, names[endings.index(min(endings))])
+        return os.path.join(self.folder, min(found, key=lambda match: _ENDINGS.index(match[3].lower()))[0])
 
 
 def has_pairs(folder):
@@ -116,16 +113,18 @@ class PairRows(Rows):
         lines, name = _lines_of(source)
         super().__init__(lines, name, None, max_skipped)
         self.ready = getattr(lines, 'ready', lambda: True)
-        self.form, self.columns, self._head, self._read_label = 'nothing', {}, None, read_label
+        self.form, self.columns, self._read_label, asked = 'nothing', {}, read_label, columns or {}
         self._objects = False  # whether each row names its columns
         seen, first = self._peek()
-        if first:
-            names, rest = self._form_of(first, columns or {}), self.lines
-            self.lines = rest if self.unit == 'entry' else itertools.chain(seen, rest)
-            self._choose(names, columns or {}, len(seen))
-            if self._head:
-                self.lines, self.number = rest, len(seen)
-        self.before = self.number  # lines that are no rows
+        if not first.strip():
+            return
+        names, split = self._form_of(first, asked)
+        self._choose(names, asked, len(seen))
+        if self._head:
+            self.number = self.before = len(seen)
+        elif self.form != 'JSON':
+            self.lines = itertools.chain(seen, self.lines)
+        self.records = split(self.lines)
 
     def _peek(self):
         """The lines up to the first that is not blank, and that one as text."""
@@ -135,13 +134,13 @@ class PairRows(Rows):
             try:
                 text = decode(line)
             except BadRow as bad:
-                raise self.error(len(seen), bad) from bad
+                raise self.located(bad, len(seen)) from bad.__cause__
             if text.strip():
                 break
-        return seen, text.strip() and text
+        return seen, text
 
     def _form_of(self, first, asked):
-        """Choose how a row becomes cells; returns the first row's, which may be names."""
+        """The cells of the first row, which may be names, and a function from lines to rows of cells."""
         try:
             value = json.loads(first)
         except (ValueError, RecursionError):
@@ -155,16 +154,14 @@ class PairRows(Rows):
         elif whole or begins:
             self.form, self.unit = 'JSON', 'entry'
             entries = self._whole_json(first)
-            self.lines, value = map(json.dumps, entries), entries[0]
+            self.lines, value = iter(entries), entries[0]
         elif '\t' in first:
-            self.form, self._cells = 'TSV', lambda text: text.split('\t')
-            return first.split('\t')
+            self.form = 'TSV'
+            return first.split('\t'), functools.partial(map, _tab_cells)
         else:
-            return self._comma_cells(first, asked)
-        names = list(value)
-        self._cells = functools.partial(_json_cells, names)
+            return self._comma_form(first, asked)
         self._objects = isinstance(value, dict)
-        return names if self._objects else [*map(str, names)]
+        return [*map(str, value)], functools.partial(map, functools.partial(_json_cells, list(value)))
 
     def _whole_json(self, first):
         problem, found = 'not a list of pairs', first
@@ -177,102 +174,65 @@ class PairRows(Rows):
         except (ValueError, RecursionError, BadRow) as error:
             problem, found = 'malformed JSON', str(error)
         allowed = 'a list of objects like {"premise": "…", "hypothesis": "…", "label": "…"}, or one a line'
-        remedy = 'correct the file'
-        raise DataError(problem, where=str(self.name), found=found, allowed=allowed, remedy=remedy)
+        raise DataError(problem, self.name, found, allowed, 'correct the file')
 
-    def _comma_cells(self, first, asked):
+    def _comma_form(self, first, asked):
         known = {name.lower() for name in (*itertools.chain(*_NAMES.values()), *asked.values())}
         # Without names of columns, a comma may as well be a sentence's own.
         likely = first.startswith('"') or re.search(r'\.csv(\.gz)?$', str(self.name), re.IGNORECASE)
-        for self.delimiter in ',;':
+        for split in (functools.partial(_comma_rows, mark) for mark in ',;'):
             with contextlib.suppress(csv.Error):
-                cells = next(csv.reader([first], delimiter=self.delimiter, strict=True))
+                cells = next(split([first]))
                 if len(cells) > 1 and (likely or len(known & {cell.strip().lower() for cell in cells}) > 1):
-                    self.form, self._cells = 'CSV', list
-                    return cells
-        return [first]
+                    self.form = 'CSV'
+                    return cells, split
+        return [first], None
 
     def _choose(self, names, asked, number):
         """Which columns are read: by the reader's names, by the usual ones, or by their order."""
-        places = {str(name).strip().lower(): place for place, name in reversed([*enumerate(names)])}
-        wanted = {role: (asked[role],) if role in asked else _NAMES[role] for role in _NAMES}
+        places = {name.strip().lower(): place for place, name in reversed([*enumerate(names)])}
         found = {}
-        for role, options in wanted.items():
-            at = [places[name.lower()] for name in options if name.lower() in places]
-            found.update({role: at[0]} if at else {})
+        for role, usual in _NAMES.items():
+            for name in [asked[role]] if role in asked else usual:
+                if name.lower() in places:
+                    found.setdefault(role, places[name.lower()])
         named = {'premise', 'hypothesis', *asked} <= set(found)
-        if not (named or found or asked or self._objects):
+        if not (found or asked or self._objects):
             if len(names) == 1:
                 allowed = 'premise and hypothesis with a tab between them, CSV with names of columns, or JSON'
                 remedy = 'separate the sentences by one tab'
-                raise self.error(number, BadRow('wrong column count', names[0], allowed, remedy))
-            order = {2: 'premise hypothesis'}.get(len(names))
-            if len(names) == 3:
-                order = 'premise hypothesis label' if _LABEL.fullmatch(names[2].strip()) else None
-                order = order or ('label premise hypothesis' if _LABEL.fullmatch(names[0].strip()) else None)
-            found = {role: place for place, role in enumerate((order or '').split())}
-        if not named and (asked or 'hypothesis' not in found or 'premise' not in found):
-            problem, usual = 'the columns are not understood', 'premise, hypothesis and label'
-            allowed = (
-                f'{usual}; sentence1, sentence2 and gold_label' if not asked else ', '.join(asked.values())
-            )
-            raise self.error(number, BadRow(problem, names, allowed, _NAME_THEM))
-        self._places, self._width = found, len(names)
-        self._least = max(found['premise'], found['hypothesis']) + 1
-        binary = named and str(names[found['premise']]).strip().lower().endswith('binary_parse')
-        clean = _without_brackets if binary else _unquoted if self.form == 'TSV' else str.strip
+                raise self.located(BadRow('wrong column count', names[0], allowed, remedy), number)
+            found = {role: place for place, role in enumerate(_usual_order(names))}
+        if not {'premise', 'hypothesis', *asked} <= set(found):
+            allowed = ', '.join(asked.values())
+            allowed = allowed or 'premise, hypothesis and label; sentence1, sentence2 and gold_label'
+            bad = BadRow('the columns are not understood', names, allowed, _NAME_THEM)
+            raise self.located(bad, number)
         self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
-        if named and not self.form.startswith('JSON'):
-            self._head = names[found['premise']]
-        self.parse = self._parser(clean)
+        self._places, self._width = [*map(found.get, _NAMES)], len(names)
+        first = names[found['premise']]
+        self._head = first if named and not self.form.startswith('JSON') else None
+        binary = named and first.strip().lower().endswith('binary_parse')
+        self._clean = _without_brackets if binary else _unquoted if self.form == 'TSV' else str.strip
 
-    def __iter__(self):
-        return self._records() if self.form == 'CSV' else super().__iter__()
-
-    def _records(self):
-        # A cell may hold line ends, so the lines are counted by the reader.
-        reader = csv.reader(map(_with_end, self.lines), delimiter=self.delimiter, strict=True)
-        while True:
-            self.number = self.before + reader.line_num + 1
-            try:
-                row = self.parse(next(reader))
-            except StopIteration:
-                self.number -= 1
-                return
-            except csv.Error as error:
-                allowed = 'cells in quotes where they hold a comma; quotes inside them doubled'
-                self.skip(BadRow('malformed CSV', str(error), allowed, _BAD_ROW))
-            except BadRow as bad:
-                self.skip(bad)
-            else:
-                yield row
-
-    def _parser(self, clean):
-        """The function that makes a pair of a row; it runs for every row, so all it needs is at hand."""
-        split, width, head, read_label = self._cells, self._width, self._head, self._read_label
-        at_premise, at_hypothesis, at_label = map(self._places.get, _NAMES)
-        read_label = read_label if at_label is not None else None
-
-        def parse(text):
-            cells = split(text)
-            if len(cells) != width:
-                cells = self._fitted(cells)
-            premise, hypothesis, label = cells[at_premise], cells[at_hypothesis], None
-            if premise == head:
-                raise BadRow(HEADER)
-            if read_label:
-                label = read_label(cells[at_label])
-            try:
-                premise, hypothesis = clean(premise), clean(hypothesis)
-            except (TypeError, AttributeError) as error:
-                raise BadRow('not a sentence', [premise, hypothesis], 'text', _BAD_ROW) from error
-            # What is short may be a mark that nobody sees, and no word.
-            if (len(premise) < 9 or len(hypothesis) < 9) and not (words(premise) and words(hypothesis)):
-                found = f'premise {premise!r}, hypothesis {hypothesis!r}'
-                raise BadRow('empty sentence', found, 'at least one word in each', _BAD_ROW)
-            return premise, hypothesis, label
-
-        return parse
+    def parse(self, cells):
+        if len(cells) != self._width:
+            cells = self._fitted(cells)
+        at_premise, at_hypothesis, at_label = self._places
+        premise, hypothesis, label = cells[at_premise], cells[at_hypothesis], None
+        if premise == self._head:
+            raise BadRow(HEADER)
+        if self._read_label and at_label is not None:
+            label = self._read_label(cells[at_label])
+        try:
+            premise, hypothesis = self._clean(premise), self._clean(hypothesis)
+        except (TypeError, AttributeError) as error:
+            raise BadRow('not a sentence', [premise, hypothesis], 'text', BAD_ROW) from error
+        # What is short may be a mark that nobody sees, and no word.
+        if (len(premise) < 9 or len(hypothesis) < 9) and not (words(premise) and words(hypothesis)):
+            found = f'premise {premise!r}, hypothesis {hypothesis!r}'
+            raise BadRow('empty sentence', found, 'at least one word in each', BAD_ROW)
+        return premise, hypothesis, label
 
     def _fitted(self, cells):
         # Editors trim tabs at the end of a line, spreadsheets add some.
@@ -280,10 +240,18 @@ class PairRows(Rows):
             cells.pop()
         if not any(cells):
             raise BadRow(BLANK)
-        if not self._least <= len(cells) <= self._width:
-            found, allowed = f'{len(cells)}: {cells}', f'{self._width} columns'
-            raise BadRow('wrong column count', found, allowed, _BAD_ROW)
+        if not max(self._places[:2]) < len(cells) <= self._width:
+            raise BadRow('wrong column count', f'{len(cells)}: {cells}', f'{self._width} columns', BAD_ROW)
         return cells + [''] * (self._width - len(cells))
+
+
+def _usual_order(names):
+    """Two sentences, and a label before or behind them."""
+    if len(names) == 3 and _LABEL.fullmatch(names[2].strip()):
+        return 'premise', 'hypothesis', 'label'
+    if len(names) == 3 and _LABEL.fullmatch(names[0].strip()):
+        return 'label', 'premise', 'hypothesis'
+    return ('premise', 'hypothesis') if len(names) == 2 else ()
 
 
 def without_holes(rows):
@@ -291,7 +259,7 @@ def without_holes(rows):
     for row in rows:
         if BLANK in rows.skipped and not rows.max_skipped:
             _, (number, *_) = rows.skipped[BLANK]
-            raise rows.error(number, BadRow(BLANK, '', 'a pair on every line', 'delete the blank line'))
+            raise rows.located(BadRow(BLANK, '', 'a pair on every line', 'delete the blank line'), number)
         yield row
 
 
@@ -325,21 +293,30 @@ def _lines_of(source):
     return source, getattr(source, 'name', 'the lines given')
 
 
-def _with_end(line):
-    return f'{decode(line)}\n'
+def _comma_rows(mark, lines):
+    # A cell may hold line ends.
+    return csv.reader(map('{}\n'.format, map(decode, lines)), delimiter=mark, strict=True)
 
 
-def _json_cells(names, text):
-    if not text.strip():
-        raise BadRow(BLANK)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRow('malformed JSON', text, 'one object a line', _BAD_ROW) from error
+def _tab_cells(line):
+    return decode(line).split('\t')
+
+
+def _json_cells(names, entry):
+    """The cells of an object or a list, which may be a line."""
+    value = entry
+    if isinstance(entry, (bytes, str)):
+        entry = decode(entry)
+        if not entry.strip():
+            raise BadRow(BLANK)
+        try:
+            value = json.loads(entry)
+        except (ValueError, RecursionError) as error:
+            raise BadRow('malformed JSON', entry, 'one object a line', BAD_ROW) from error
     if isinstance(value, dict):
         return [value.get(name) for name in names]
     if not isinstance(value, list):
-        raise BadRow('malformed JSON', text, 'an object', _BAD_ROW)
+        raise BadRow('malformed JSON', entry, 'an object', BAD_ROW)
     return value
 
 

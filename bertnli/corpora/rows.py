@@ -1,6 +1,7 @@
 """Rows of a text file, one by one: those that cannot be used are counted, and told."""
 
 import collections
+import csv
 import functools
 import gzip
 import io
@@ -21,19 +22,19 @@ _GAPS = (NO_LABEL, BLANK, HEADER, NO_SENTENCES)
 _LONGEST_LINE = 2**24  # bytes; no file, whatever it holds, fills the memory with one line
 _FIRST_LINES = 5  # how many line numbers are kept for each reason
 # How files begin that hold tables, but no text: spreadsheets (or archives), old spreadsheets, Parquet.
+BAD_ROW = 'correct or delete the line, or leave such rows out: --skip-bad, in Python max_skipped=1'
 _NO_TEXT = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1')
 
 
-class BadRow(Exception):
-    """Why a row cannot be used: a reason to count, and the value, allowed values and remedy."""
+class BadRow(DataError):
+    """Why a row cannot be used. Where it is, `Rows` adds."""
 
-    def __init__(self, reason, found=None, allowed=None, remedy=None):
-        super().__init__(reason)
-        self.reason, self.parts = reason, {'found': found, 'allowed': allowed, 'remedy': remedy}
+    def __init__(self, problem, found=None, allowed=None, remedy=None):
+        super().__init__(problem, None, found, allowed, remedy)
 
 
 class Rows:
-    """What `parse(text)` returns for each line. Lines for which it raises `BadRow` are skipped and counted.
+    """What `parse(record)` returns for each line. Those for which it raises `BadRow` are skipped and counted.
 
     The first malformed line raises `DataError`, unless `max_skipped` tolerates a share of them: then `check`
     decides in the end. `skipped` maps a reason to (how many lines, the first line numbers).
@@ -44,34 +45,45 @@ class Rows:
     """
 
     def __init__(self, lines, name, parse, max_skipped=0):
-        self.lines, self.name, self.parse, self.max_skipped = iter(lines), name, parse, max_skipped
-        self.number, self.skipped, self._first = 0, {}, None
+        self.name, self.max_skipped, self.skipped, self._first = name, max_skipped, {}, None
         self.unit, self.on_bad = 'line', None  # `on_bad` is called with the error of each malformed line
+        self.number = self.before = 0  # lines that were read, and those before the first row
+        self.lines = iter(lines)
+        self.records = map(decode, self.lines)
+        if parse:
+            self.parse = parse
 
     def __iter__(self):
-        for line in self.lines:
-            self.number += 1
+        while True:
+            # Of a record of several lines, as CSV may have them, the first is told.
+            self.number = max(self.number, self.before + getattr(self.records, 'line_num', 0)) + 1
             try:
-                row = self.parse(decode(line))
+                row = self.parse(next(self.records))
+            except StopIteration:
+                self.number -= 1
+                return
+            except csv.Error as error:
+                allowed = 'cells in quotes where they hold a comma; quotes inside them doubled'
+                self._skip(BadRow('malformed CSV', error, allowed, BAD_ROW))
             except BadRow as bad:
-                self.skip(bad)
+                self._skip(bad)
             else:
                 yield row
 
-    def skip(self, bad):
-        """Count the present line as one that cannot be used."""
-        count, lines = self.skipped.get(bad.reason, (0, []))
-        self.skipped[bad.reason] = count + 1, [*lines, self.number][:_FIRST_LINES]
-        if bad.reason not in _GAPS:
-            error = self.error(self.number, bad)
-            self._first = self._first or error
+    def _skip(self, bad):
+        count, lines = self.skipped.get(bad.problem, (0, []))
+        self.skipped[bad.problem] = count + 1, [*lines, self.number][:_FIRST_LINES]
+        if bad.problem not in _GAPS:
+            self._first = self._first or bad
+            self.located(bad, self.number)
             if not self.max_skipped:
-                raise error from bad
+                raise bad
             if self.on_bad:
-                self.on_bad(error)
+                self.on_bad(bad)
 
-    def error(self, number, bad):
-        return DataError(bad.reason, where=f'{self.name}, {self.unit} {number}', **bad.parts)
+    def located(self, bad, number):
+        bad.where = f'{self.name}, {self.unit} {number}'
+        return bad
 
     def check(self, total):
         """Raise the first malformed row's error if too many of the `total` rows are malformed."""
@@ -105,22 +117,22 @@ def read_lines(path):
     with file:
         before = os.fstat(file.fileno())
         if before.st_size == 0 and stat.S_ISREG(before.st_mode):
-            parts = {'found': '0 bytes', 'allowed': 'at least one line', 'remedy': 'copy or unpack it again'}
-            raise DataError('the file is empty', where=str(path), **parts)
+            raise DataError(
+                'the file is empty', path, '0 bytes', 'at least one line', 'copy or unpack it again'
+            )
         start = file.peek(4)[:4]
         if start in _NO_TEXT:
             remedy = 'save the table as CSV (UTF-8), or unpack the archive'
-            raise DataError('not a text file', where=str(path), found=start, allowed='text', remedy=remedy)
+            raise DataError('not a text file', path, start, 'text', remedy)
         try:
             yield from _lines_in(gzip.GzipFile(fileobj=file) if start[:2] == b'\x1f\x8b' else file)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            problem, remedy = 'the gzipped file is damaged', 'copy it again'
-            raise DataError(problem, where=str(path), found=str(error), remedy=remedy) from error
+            raise DataError('the gzipped file is damaged', path, error, remedy='copy it again') from error
         after = os.fstat(file.fileno())
     changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if changed and stat.S_ISREG(after.st_mode):
         found, remedy = f'{before.st_size} bytes, then {after.st_size}', 'retry once it is written'
-        raise DataError('the file changed while it was read', where=str(path), found=found, remedy=remedy)
+        raise DataError('the file changed while it was read', path, found, remedy=remedy)
 
 
 def _lines_in(file):
