@@ -79,9 +79,8 @@ def _as_data_errors(corpus, archive, folder):
         # subtle: zipfile may look for a place before the file's beginning, which is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise cannot_cache(folder, error) from error
-        problem, remedy = 'the archive cannot be unpacked', f'delete the file, then {corpus.manual_way}'
-        allowed, found = 'the archive as it was published', str(error)
-        raise DataError(problem, where=str(archive), found=found, allowed=allowed, remedy=remedy) from error
+        allowed, remedy = 'the archive as it was published', f'delete the file, then {corpus.manual_way}'
+        raise DataError('the archive cannot be unpacked', archive, error, allowed, remedy) from error
 
 
 def _members(corpus, file):

@@ -28,9 +28,9 @@ class _Failed(Exception):
 def download(urls, path, digest, largest=None):
     """Fetch the file with this checksum into `path`, from the first of `urls` that serves it.
 
-    All addresses are asked in turn, and after a pause again, as long as one may still do better. A file cut
-    short stays beside `path` as `.NAME.part`, and is resumed from any address, now or in another process. The
-    caller holds the lock of `path`. Raises `DataError` with each answer, and `OSError` for the disk.
+    All are asked in turn, and after a pause again, as long as one may still do better. A file cut short stays
+    beside `path` as `.NAME.part`, and is resumed from any address, now or in another process. The caller
+    holds the lock of `path`. Raises `DataError` with each answer, and `OSError` for the disk.
     """
     part = path.with_name(f'.{path.name}.part')
     hopeful, answers = list(urls), {}
@@ -51,7 +51,7 @@ def download(urls, path, digest, largest=None):
     if not part.stat().st_size:
         part.unlink()
     found = '; '.join(f'{url}: {answer}' for url, answer in answers.items())
-    raise DataError(f'{path.name} could not be downloaded', where=str(path.parent), found=found)
+    raise DataError(f'{path.name} could not be downloaded', path.parent, found)
 
 
 def _attempt(url, part, digest, largest):

@@ -4,6 +4,7 @@ import collections
 import difflib
 import functools
 import itertools
+import json
 import os
 import re
 from pathlib import Path
@@ -21,11 +22,11 @@ class Corpus(NamedTuple):
 
     archive: str
     folder: str
-    members: tuple  # the files that we read
-    urls: tuple
+    members: list  # the files that we read
+    urls: list
     sha1: str
     sha256: Optional[str] = None
-    member_sha1: tuple = ()  # in the order of `members`, where somebody published them
+    member_sha1: list = ()  # in the order of `members`, where somebody published them
 
     @property
     def digest(self):
@@ -38,39 +39,10 @@ class Corpus(NamedTuple):
 
 
 # Every address serves the same bytes, and the checksum decides: mirrors need no trust. The chapter's address
-# for WikiText-2 (research.metamind.io) and MXNet's own copies are dead since 2024.
-REGISTRY = {
-    'wikitext-2': Corpus(
-        archive='wikitext-2-v1.zip',
-        folder='wikitext-2',
-        members=('wiki.train.tokens', 'wiki.valid.tokens', 'wiki.test.tokens'),
-        urls=(
-            'https://wikitext.smerity.com/wikitext-2-v1.zip',  # kept by the corpus' first author
-            'https://web.archive.org/web/2022id_/'  # what is kept of the chapter's address
-            'https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip',
-        ),
-        sha1='3c914d17d80b1459be871a5039ac23e752a53cbe',
-        sha256='92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c',
-        # as MXNet's gluon.contrib.data.WikiText2 has them
-        member_sha1=(
-            '863f29c46ef9d167fff4940ec821195882fe29d1',
-            '0418625c8b4da6e4b5c7a0b9e78d4ae8f7ee5422',
-            'c7b8ce0aa086fb34dab808c5c49224211eb2b172',
-        ),
-    ),
-    'SNLI': Corpus(
-        archive='snli_1.0.zip',
-        folder='snli_1.0',
-        members=('snli_1.0_train.txt', 'snli_1.0_dev.txt', 'snli_1.0_test.txt'),
-        urls=(
-            'https://nlp.stanford.edu/projects/snli/snli_1.0.zip',  # official
-            'https://web.archive.org/web/2022id_/https://nlp.stanford.edu/projects/snli/snli_1.0.zip',
-            'https://foxrelax.oss-cn-hangzhou.aliyuncs.com/ml/snli_1.0.zip',  # a reader's copy
-        ),
-        sha1='9fcde07509c7e87ec61c640c1b2753d9041758e4',
-        sha256='afb3d70a5af5d8de0d9d81e2637e0fb8c22d1235c2749d83125ca43dab0dbd3e',
-    ),
-}
+# for WikiText-2 (research.metamind.io) and MXNet's own copies are dead since 2024; smerity.com is the corpus'
+# first author. Of WikiText-2, MXNet's gluon.contrib.data.WikiText2 has the checksums of the members.
+_TABLE = json.loads(Path(__file__).with_name('registry.json').read_text('utf-8'))
+REGISTRY = {name: Corpus(**row) for name, row in _TABLE.items()}
 # What the book's section on fine-tuning BERT adds to d2l's hub.
 _BERT = {
     'bert.base': '7b3820b35da691042e5d34c0971ac3edbd80d3f4',
@@ -102,11 +74,10 @@ def data_dir(source=None):
         return inside if inside.is_dir() else beside
     path = Path(source).expanduser()
     if not os.path.isdir(path):
-        problem = 'the data folder does not exist, or is not a folder'
         found = 'a file' if os.path.exists(path) else 'nothing that you may read'
         allowed = "a folder with the archives or the unpacked corpora, 'sample' or 'download'"
         remedy = 'correct the path (data_dir=…, --data or the environment variable BERTNLI_DATA)'
-        raise DataError(problem, where=str(path), found=found, allowed=allowed, remedy=remedy)
+        raise DataError('the data folder does not exist, or is not a folder', path, found, allowed, remedy)
     return path
 
 
@@ -120,11 +91,9 @@ def download_extract(name, folder=None, *, data_dir=None):
 
     `data_dir` is what the function of that name accepts: a folder that is the unpacked corpus, or holds it or
     its official archive, which is unpacked into the cache; for SNLI also a folder of your own pairs, or
-    `PairFiles`. `folder`, the chapter's second argument, is the folder's name inside the archive. Raises
+    `PairFiles`. `folder`, the chapter's second argument, is the folder's name inside the archive. Archives of
+    `d2l.DATA_HUB`, which takes a reader's own (url, sha1), are downloaded if `data_dir` has none. Raises
     `DataError` with the manual way if nothing is found.
-
-    Any other name is looked up in `d2l.DATA_HUB`, which takes a reader's own (url, sha1), too. Its archive
-    (.zip, .tar, .tar.gz) is taken from `data_dir`, or else downloaded.
 
     >>> download_extract('wikitext-2', 'wikitext-2', data_dir='sample').endswith('wikitext-2')
     True
@@ -137,7 +106,7 @@ def download_extract(name, folder=None, *, data_dir=None):
         return data_dir._replace(folder=download_extract(name, folder, data_dir=data_dir.folder))
     corpus = REGISTRY[name]
     if folder not in (None, corpus.folder):
-        raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=corpus.folder)
+        raise SettingsError(f'no such folder in the archive of {name}', None, folder, corpus.folder)
     _, path = _find(name, data_dir)
     return str(path if path.is_dir() else unpack(corpus, path))
 
@@ -153,8 +122,7 @@ def _hub_folder(name, folder, source):
     found = sorted(os.listdir(base))
     path = base / (folder or (found[0] if len(found) == 1 else corpus.folder))
     if folder and not path.is_dir():
-        allowed = ', '.join(found[:10])
-        raise SettingsError(f'no such folder in the archive of {name}', found=folder, allowed=allowed)
+        raise SettingsError(f'no such folder in the archive of {name}', None, folder, ', '.join(found[:10]))
     return path if path.is_dir() else base
 
 
@@ -168,7 +136,7 @@ def _hub_corpus(name):
         near = difflib.get_close_matches(str(name).lower(), names) or names
         allowed = ', '.join(names[known] for known in near)
         remedy = "check the spelling, or register your own: d2l.DATA_HUB['name'] = (url, sha1)"
-        raise SettingsError('unknown corpus', found=name, allowed=allowed, remedy=remedy)
+        raise SettingsError('unknown corpus', None, name, allowed, remedy)
     try:
         url, sha1 = hub[name]
         archive, _ = re.fullmatch(r'https?://.+/([^/?]+\.(zip|tar|gz))', url).groups()
@@ -176,8 +144,8 @@ def _hub_corpus(name):
             raise ValueError(sha1)
     except (TypeError, ValueError, AttributeError) as error:
         allowed = '(url, sha1), where the url ends in .zip, .tar or .tar.gz'
-        raise SettingsError('invalid entry in d2l.DATA_HUB', found=hub[name], allowed=allowed) from error
-    return Corpus(archive, os.path.splitext(archive)[0], (), (url,), sha1.lower())
+        raise SettingsError('invalid entry in d2l.DATA_HUB', None, hub[name], allowed) from error
+    return Corpus(archive, os.path.splitext(archive)[0], [], [url], sha1.lower())
 
 
 def _find(name, source, fetch=True):
@@ -187,7 +155,7 @@ def _find(name, source, fetch=True):
     if source == 'download':
         if not fetch and not archive.is_file():
             remedy = f'bertnli data fetch; or {corpus.manual_way}'
-            raise NotHere(f'the corpus {name} has not been downloaded', where=str(root), remedy=remedy)
+            raise NotHere(f'the corpus {name} has not been downloaded', root, remedy=remedy)
         return 'download', _fetch(corpus, root) if fetch else archive
     for path in (root / corpus.folder, root):
         if any(os.path.isfile(path / member) for member in corpus.members):
@@ -196,14 +164,13 @@ def _find(name, source, fetch=True):
         return 'archive', archive
     if name == 'SNLI' and has_pairs(root):
         return 'folder', root
-    readable = os.access(root, os.R_OK)
-    found = sorted(os.listdir(root)) if readable else 'a folder that you may not read'
+    kind, found = DataError, 'a folder that you may not read'
+    if os.access(root, os.R_OK):
+        kind, found = NotHere, sorted(os.listdir(root))
     own = ', or train and dev as CSV, TSV or JSON' * (name == 'SNLI')
     allowed = f'{corpus.archive}, or a folder {corpus.folder} with {", ".join(corpus.members)}{own}'
-    problem, remedy = f'the corpus {name} is not in this folder', f"{corpus.manual_way} or 'download'"
-    raise (NotHere if readable else DataError)(
-        problem, where=str(root), found=found, allowed=allowed, remedy=remedy
-    )
+    remedy = f"{corpus.manual_way} or 'download'"
+    raise kind(f'the corpus {name} is not in this folder', root, found, allowed, remedy)
 
 
 def _is_right(corpus, path):
@@ -213,9 +180,9 @@ def _is_right(corpus, path):
 def _fetch(corpus, folder):
     """Download the archive unless it is there. `BERTNLI_MIRROR`, a teacher's own server, is asked first."""
     path, mirror = folder / corpus.archive, os.environ.get('BERTNLI_MIRROR')
-    urls = (f'{mirror.rstrip("/")}/{corpus.archive}',) if mirror else ()
+    urls = [f'{mirror.rstrip("/")}/{corpus.archive}'] if mirror else []
     largest = None if corpus.members else _LARGEST_HUB
-    work = functools.partial(download, urls + corpus.urls, path, corpus.digest, largest)
+    work = functools.partial(download, [*urls, *corpus.urls], path, corpus.digest, largest)
     try:
         once(path, functools.partial(_is_right, corpus, path), work)
     except DataError as error:
@@ -248,7 +215,7 @@ def verify(name, data_dir=None):
         digest = checksum(path)
         if sums.get(member, digest) != digest:
             remedy = 'delete the file: it is unpacked again when it is needed'
-            raise DataError('an unpacked file was changed', where=str(path), found=digest, remedy=remedy)
+            raise DataError('an unpacked file was changed', path, digest, remedy=remedy)
         # A published archive has published members; of another one's nothing is known.
         official = checksum(path, sha1) == sha1 if sha1 else place.official or None
         rows.append(Checked(str(path), digest, official))

@@ -50,9 +50,9 @@ _ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
 def normalize(text):
     r"""The same text in plain characters, whatever keyboard, editor or web page it came from.
 
-    In this order: HTML entities become characters, as does Unicode's composed form (NFC); characters without
-    width, soft hyphens and byte order marks go; all spaces become blanks; apostrophes, quotes and hyphens
-    become `'`, `"` and `-`, a back-tick between letters too; doubled quotes, as spreadsheets save them, one.
+    In this order: HTML entities become characters, composed (NFC); characters without width go; all spaces
+    become blanks; apostrophes, quotes and hyphens become `'`, `"` and `-`, a back-tick between letters too;
+    doubled quotes, as spreadsheets save them, one.
 
     >>> normalize('He doesn&#39;t say “co\u2011op”,\u00a0Zoe\u0308.')
     'He doesn\'t say "co-op", Zoë.'
@@ -72,9 +72,8 @@ def normalize(text):
 def words(sentence, known=None):
     """Split a raw sentence as SNLI's files are split, in lower case; what is split already stays as it is.
 
-    Right for 99.9 % of the sentences in SNLI's dev and test files. `known` are the words of a vocabulary (its
-    `token_to_idx`): brackets and quotes that it has by their plain form alone (`(` for `-lrb-`) come in that.
-    NLTK's tokenizer, our tests' oracle, takes a second to import and a tenth of a millisecond a sentence.
+    Right for 99.9 % of the sentences in SNLI's dev and test files. Brackets and quotes that the words `known`
+    to a vocabulary (its `token_to_idx`) have by their plain form alone (`(` for `-lrb-`) come in that.
 
     >>> words("The man's dogs don't run.")
     ['the', 'man', "'s", 'dogs', 'do', "n't", 'run', '.']
@@ -117,8 +116,7 @@ class Unread:
     """Counts what a network does not read of the pairs it is given: unknown words, and ends that were cut.
 
     `tell` warns if more than a tenth of the words are unknown, and if pairs were cut; above `max_unknown` it
-    raises `DataError`. With `max_unknown` None it is silent. Fewer than `least` unknown words say nothing:
-    one in a short pair, some in a handful.
+    raises `DataError`, but for fewer than `least` words. With `max_unknown` None it is silent.
     """
 
     def __init__(self, max_unknown=MAX_UNKNOWN, least=2, where=None):
@@ -144,14 +142,12 @@ class Unread:
         if self.unknown >= self.least and share > self.max_unknown:
             allowed = f'up to {self.max_unknown:.0%} unknown words'
             remedy = 'use text in the language of the model, or insist with max_unknown=1 (--max-unknown 1)'
-            problem = 'the vocabulary does not know these words'
-            raise DataError(problem, where=self.where, found=found, allowed=allowed, remedy=remedy)
+            raise DataError('the vocabulary does not know these words', self.where, found, allowed, remedy)
         if self.unknown >= self.least and share > _MANY_UNKNOWN:
             warnings.warn(f'{place}not in the vocabulary: {found}; the network reads <unk>', stacklevel=3)
         if self.cut:
-            warnings.warn(
-                f'{place}{self.cut:,} of {self.pairs:,} pairs cut to {max_len} tokens', stacklevel=3
-            )
+            cut = f'{self.cut:,} of {self.pairs:,} pairs cut to {max_len} tokens'
+            warnings.warn(place + cut, stacklevel=3)
 
 
 def unknown_share(unknown, max_unknown, where):
@@ -198,15 +194,13 @@ def _of(pair, where):
 
 def not_a_sentence(found, where=None):
     allowed, remedy = 'a string, or a list of words', 'leave out pairs with an empty cell (None, NaN)'
-    return DataError('not a sentence', where=where, found=found, allowed=allowed, remedy=remedy)
+    return DataError('not a sentence', where, found, allowed, remedy)
 
 
 def _not_pairs(problem, where, found):
-    allowed = (
-        'SentencePairs, tuples, or dictionaries with premise and hypothesis; or two columns of sentences'
-    )
+    forms = 'SentencePairs, tuples, or dictionaries with premise and hypothesis; or two columns of sentences'
     remedy = 'write [(premise, hypothesis), …], or {"premise": […], "hypothesis": […]}'
-    return DataError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+    return DataError(problem, where, found, forms, remedy)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -16,14 +16,13 @@ _LIKE, _OTHER = 3.0, 2.5
 def begin_with_alignment(bert):
     """Before fine-tuning, let the heads of the first layer look for like words in the other sentence.
 
-    Pretraining teaches heads to look at a word's neighbours, for these tell best what stands behind a mask.
-    Whether a hypothesis follows is seen by holding it against the premise, word by word (Parikh et al. 2016;
-    chapter section 16.5), and of two layers, the last of which reads for `<cls>` alone, only the first can do
-    that. This is a beginning: all weights are trained on from here.
+    Pretraining teaches heads to look at a word's neighbours; whether a hypothesis follows is seen by holding
+    it against the premise, word by word (Parikh et al. 2016; chapter section 16.5). Of two layers, the last
+    of which reads for `<cls>` alone, only the first can do that. All weights are trained on from here.
 
-    Queries and keys of a head, of C / H units, become copies of as many entries of the word vectors, with one
-    direction turned round: that in which the two segments differ. `bert` is a `BERTModel` of this library or
-    of d2l; raises `SettingsError` for anything else, or if its two segments do not differ.
+    Queries and keys of a head become copies of as many entries of the word vectors, but for the direction in
+    which the two segments differ: that is turned round. `bert` is a `BERTModel` of this library or of d2l;
+    raises `SettingsError` for anything else, or if its two segments do not differ.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)
@@ -59,7 +58,7 @@ def _align(words, segments, places, sign):
     distance = math.sqrt(apart @ apart)
     if not distance:
         remedy = 'give a BERT that was initialized or pretrained with two segments'
-        raise SettingsError('the segments do not differ', found='two equal rows', remedy=remedy)
+        raise SettingsError('the segments do not differ', None, 'two equal rows', remedy=remedy)
     apart /= distance
     middle = (words.mean(axis=0) + segments.mean(axis=0) + places.mean(axis=0)) @ apart
     scale = math.sqrt(_LIKE * root / (words**2).sum(axis=1).mean())

@@ -1,10 +1,10 @@
 """Vectors for words from counts alone: which words stand near which.
 
 A BERT that begins with random vectors spends its first thousand steps on finding out that *guitar* and
-*plays* have to do with each other. That can be counted, in seconds.
+*plays* have to do with each other. That can be counted, in seconds (Levy and Goldberg 2014; Levy, Goldberg
+and Dagan 2015, section 3; Dive into Deep Learning, 15.5).
 
-Legend: V vocabulary size, C `num_hiddens`, N words in the text. Sources: Levy and Goldberg 2014; Levy,
-Goldberg and Dagan 2015, section 3 (distance weights, smoothed contexts); Dive into Deep Learning, 15.5.
+Legend: V vocabulary size, C `num_hiddens`, N words in the text.
 """
 
 import math
@@ -35,8 +35,8 @@ def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
     """Positive pointwise mutual information of words that stand near each other, in `num_hiddens` dimensions.
 
     `numbers` (N,) are the words of all sentences, one after the other, and `starts` where sentences begin.
-    Two words of a sentence are near each other if they are at most `window` words apart, and count less with
-    the distance. Raises `SettingsError` if no word has a neighbour.
+    Words at most `window` apart in a sentence are near, and count less with the distance. Raises
+    `SettingsError` if no word has a neighbour.
 
     >>> dog, runs, cat, sleeps = range(4)
     >>> found = word_vectors([dog, runs, cat, sleeps, dog, runs], [0, 2, 4], 4, 2)
@@ -46,8 +46,9 @@ def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
     numbers = onp.asarray(numbers, onp.int32)
     near = _count_neighbours(numbers, starts, vocab_size, window)
     if not near.nnz:
-        found, allowed = f'{len(numbers)} words, window {window}', 'sentences of two words, a window of 1'
-        raise SettingsError('no word has a neighbour', found=found, allowed=f'at least {allowed}')
+        found = f'{len(numbers)} words, window {window}'
+        allowed = 'at least sentences of two words, a window of 1'
+        raise SettingsError('no word has a neighbour', None, found, allowed)
     # One thread: how many there are would change the last bits, and with them the model.
     with threadpool_limits(1):
         size = min(num_hiddens, vocab_size)
@@ -91,10 +92,9 @@ def begin_with_vectors(net, numbers, starts, *, seed=0):
     """Before its first step, tell `net` which words stand near each other (`word_vectors`).
 
     `net` is a `BERTModel` of this library or of d2l (else `SettingsError`); `numbers` and `starts` are the
-    text, as `WikiTextDataset.sentences`. A word's vector tells its neighbours, the scores of masked words
-    prefer frequent words and those whose neighbours were read, and positions are sine waves, so that near
-    ones are alike (Vaswani et al. 2017, section 3.5; chapter section 11.6). Words that do not occur in the
-    text, the special ones among them, keep their vectors.
+    text, as `WikiTextDataset.sentences`. Scores of masked words prefer frequent words and those whose
+    neighbours were read; positions are sine waves (chapter section 11.6). Words that are not in the text keep
+    their vectors.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)

@@ -35,8 +35,7 @@ def checksum(path, like=''):
 def unreadable(path, error):
     """The `DataError` for a file that cannot be read."""
     allowed, remedy = 'a file that exists and that you may read', 'check the path and its permissions'
-    found = error.strerror
-    return DataError('the file cannot be read', where=str(path), found=found, allowed=allowed, remedy=remedy)
+    return DataError('the file cannot be read', path, error.strerror, allowed, remedy)
 
 
 @contextlib.contextmanager
@@ -98,8 +97,8 @@ def _lock(path, flags):
         os.close(descriptor)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             return None
-        problem, remedy = 'another process writes to this folder', 'wait for its end, or choose another --out'
-        raise DataError(problem, where=str(path), remedy=remedy) from error
+        remedy = 'wait for its end, or choose another --out'
+        raise DataError('another process writes to this folder', path, remedy=remedy) from error
 
 
 def write_bytes(path, content):
@@ -114,8 +113,8 @@ def write_json(path, content):
     try:
         write_bytes(path, content)
     except OSError as error:
-        where, remedy = str(path), 'choose a writable folder on a disk with free space'
-        raise DataError('the file cannot be written', where=where, found=str(error), remedy=remedy) from error
+        remedy = 'choose a writable folder on a disk with free space'
+        raise DataError('the file cannot be written', path, error, remedy=remedy) from error
 
 
 def as_json(content):
@@ -128,7 +127,7 @@ def as_json(content):
         return json.dumps(content, indent=2, allow_nan=False).encode() + b'\n'
     except (TypeError, ValueError) as error:
         remedy = 'convert arrays with .tolist() and numbers with float(); NaN and infinity are not JSON'
-        raise DataError('not serializable as JSON', found=str(error), remedy=remedy) from error
+        raise DataError('not serializable as JSON', None, error, remedy=remedy) from error
 
 
 def cache_dir():
@@ -144,7 +143,7 @@ def cache_dir():
 def cannot_cache(folder, error):
     """The `DataError` for a cache folder that cannot be made or written."""
     remedy = 'free some space, or set the environment variable BERTNLI_CACHE to another folder'
-    return DataError('the cache cannot be written', where=str(folder), found=str(error), remedy=remedy)
+    return DataError('the cache cannot be written', folder, error, remedy=remedy)
 
 
 def once(path, is_done, work):
@@ -157,10 +156,7 @@ def once(path, is_done, work):
         lock.acquire(timeout=1)
     except filelock.Timeout:
         print(f'waiting for another process that is preparing {path}', file=sys.stderr)
-        lock.acquire()
-    try:
+    with lock:
         # Whoever held the lock before us may have done the work.
         if not is_done():
             work()
-    finally:
-        lock.release()

@@ -1,8 +1,8 @@
 """What must happen before MXNet is imported, whoever imports it; nothing here loads it before that.
 
-`import bertnli` puts a finder before Python's own. At the first import of MXNet, by this library or by a
-reader's `from mxnet import …`, it prepares the process: threads, allocator, and two names that newer Pythons
-and NumPys dropped. ``BERTNLI_TUNING=off`` leaves threads, allocator and OpenBLAS as MXNet would have them.
+`import bertnli` puts a finder before Python's own, which prepares the process at the first import of MXNet:
+threads, allocator, and two names that newer Pythons and NumPys dropped. ``BERTNLI_TUNING=off`` leaves
+threads, allocator and OpenBLAS as MXNet would have them.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import sys
 from ..errors import RuntimeMismatch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
-_LATE = 'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
 done = {}  # what was changed in this process, in words, for report()
 
 
@@ -56,7 +55,9 @@ def wait_for_mxnet(afterwards):
     there = sys.modules.get('mxnet')
     # After a failed import its library is loaded, too, and has asked for threads and kernels.
     if (there or _forget_halves()) and not done:  # a reload finds what was done here
-        done['tuning'] = _LATE
+        done['tuning'] = (
+            'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
+        )
     if not there:
         sys.meta_path.insert(0, _Finder(afterwards))
 
@@ -89,28 +90,22 @@ def check_platform():
     """Raise `RuntimeMismatch` where this library cannot run."""
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ('Linux', 'x86_64'):
-        raise RuntimeMismatch(
-            'bertnli runs where MXNet 1.9.1 does: on Linux with an x86-64 processor',
-            found=f'{system} {machine}',
-            allowed='Linux x86_64',
-            remedy='use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab',
-        )
+        problem = 'bertnli runs where MXNet 1.9.1 does: on Linux with an x86-64 processor'
+        remedy = 'use WSL 2 on Windows, a linux/amd64 container on a Mac, or Google Colab'
+        raise RuntimeMismatch(problem, None, f'{system} {machine}', 'Linux x86_64', remedy)
 
 
 def _set_threads():
-    """All processors that this process may use, and threads that sleep while they wait.
+    """All processors that this process may use (MXNet would take half), and threads that sleep to wait.
 
-    MXNet would take half of them (it expects two hyperthreads a core). Waiting threads that spin gain
-    little on an idle machine, and on a busy one they take the processor from the thread they wait for:
-    with two other programs at work a training step took five times as long.
+    Waiting threads that spin gain little on an idle machine; on a busy one they take the processor from the
+    thread they wait for: with two other programs at work a training step took five times as long.
     """
     wanted = {'OMP_NUM_THREADS': str(len(os.sched_getaffinity(0))), 'OMP_WAIT_POLICY': 'PASSIVE'}
     told = []
     for name, value in wanted.items():
-        told.append(
-            f'{name}={os.environ.get(name, value)}, {"as found" if name in os.environ else "set here"}'
-        )
-        os.environ.setdefault(name, value)
+        how = 'as found' if name in os.environ else 'set here'
+        told.append(f'{name}={os.environ.setdefault(name, value)}, {how}')
     done['threads'] = '; '.join(told)
 
 
@@ -130,26 +125,23 @@ def _set_allocator():
 
 @contextlib.contextmanager
 def _known_processor():
-    """Name the processor's family to MXNet's OpenBLAS 0.3.13 while it loads.
+    """Name the processor's family to MXNet's OpenBLAS 0.3.13, and to nothing else, while it loads.
 
-    On a processor younger than itself it falls back to kernels of 2004, a third as fast. The name stays in
-    the environment only for the import: NumPy and child processes have newer libraries of their own.
+    On a processor younger than itself it falls back to kernels of 2004, a third as fast.
     """
-    if 'tuning' in done:  # too late: the library is loaded
-        yield
-        return
-    name = _openblas_family(_cpu_flags()) if _wanted() else None
-    if 'OPENBLAS_CORETYPE' in os.environ or name is None:
-        found = os.environ.get('OPENBLAS_CORETYPE')
-        done['openblas'] = f'kernels {found}, as found' if found else 'kernels of its own choice'
-        yield
-        return
-    os.environ['OPENBLAS_CORETYPE'] = name
-    done['openblas'] = f'kernels {name}, named here'
+    found, name = os.environ.get('OPENBLAS_CORETYPE'), None
+    if 'tuning' not in done:  # else it is too late: the library is loaded
+        name = _openblas_family(_cpu_flags()) if _wanted() and found is None else None
+        done['openblas'] = f'kernels {found or name}, {"as found" if found else "named here"}'
+        if not (found or name):
+            done['openblas'] = 'kernels of its own choice'
+    if name:
+        os.environ['OPENBLAS_CORETYPE'] = name
     try:
         yield
     finally:
-        del os.environ['OPENBLAS_CORETYPE']
+        if name:
+            del os.environ['OPENBLAS_CORETYPE']
 
 
 def _cpu_flags():
@@ -182,11 +174,8 @@ def _restore_names():
             importlib.import_module('setuptools')  # installs its own distutils
             importlib.import_module('distutils.version')
         except ImportError as error:
-            raise RuntimeMismatch(
-                'MXNet 1.9.1 needs distutils, which Python 3.12 no longer has',
-                found=str(error),
-                remedy="pip install 'setuptools<81'",
-            ) from error
+            problem = 'MXNet 1.9.1 needs distutils, which Python 3.12 no longer has'
+            raise RuntimeMismatch(problem, None, error, remedy="pip install 'setuptools<81'") from error
         done['distutils'] = 'taken from setuptools'
 
 
@@ -196,10 +185,9 @@ def _load_gpu_libraries():
     found = cuda.load_libraries() if cuda.installed() else {}
     missing = [name for name, where in found.items() if where.startswith('MISSING')]
     if missing:
-        raise RuntimeMismatch(
-            f'{cuda.BUILD} cannot even be imported without its libraries',
-            found=f'{missing[0]}: {found[missing[0]]}',
-            allowed="NVIDIA's CUDA 11 libraries (make gpu installs them) and its driver for a GPU",
-            remedy=f'go back to the CPU build: pip uninstall {cuda.BUILD}; '
-            "pip install --force-reinstall --no-deps 'mxnet==1.9.1'",
-        )
+        problem = f'{cuda.BUILD} cannot even be imported without its libraries'
+        found = f'{missing[0]}: {found[missing[0]]}'
+        allowed = "NVIDIA's CUDA 11 libraries (make gpu installs them) and its driver for a GPU"
+        install = "pip install --force-reinstall --no-deps 'mxnet==1.9.1'"
+        remedy = f'go back to the CPU build: pip uninstall {cuda.BUILD}; {install}'
+        raise RuntimeMismatch(problem, None, found, allowed, remedy)

@@ -53,10 +53,10 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
     """Write a BERT or a classifier around one with everything that is needed to use it again.
 
     `net` is a `BERTModel`, a `BERTClassifier`, or a class of your own with the same parts (`bert`,
-    `classifier`) and the same answers, which comes back as a `BERTClassifier`. `notes` is any JSON content;
-    `half` keeps the weights in 16 bits, good to three digits. Returns the folder.
-    Raises `CheckpointError`, and leaves an existing model unchanged, for a network that could not be loaded
-    again (other parts or answers, infinite weights, another vocabulary) or a folder that cannot be written.
+    `classifier`) and answers, which comes back as a `BERTClassifier`. `notes` is any JSON content; `half`
+    keeps 16 bits of the weights, good to three digits. Returns the folder. Raises `CheckpointError`, and
+    leaves an existing model unchanged, for a network that could not be loaded again (other parts or answers,
+    infinite weights, another vocabulary) or a folder that cannot be written.
     """
     kind = 'bert' if isinstance(net, BERTModel) else 'nli'
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
@@ -67,7 +67,7 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         weights = {name: p.list_data()[0].asnumpy() for name, p in parameters_by_path(net).items()}
     except RuntimeError as error:
         found, remedy = str(error).splitlines()[0], 'call net.initialize(), train, and save then'
-        raise CheckpointError('the network has no weights yet', found=found, remedy=remedy) from error
+        raise CheckpointError('the network has no weights yet', None, found, remedy=remedy) from error
     # A good model is not replaced by one that nobody could load, or that would answer otherwise.
     rebuilt = _build(kind, len(vocab), bert.settings)
     found, expected = (set(parameters_by_path(one)) for one in (net, rebuilt))
@@ -79,9 +79,9 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         with onp.errstate(over='ignore'):  # what is too large becomes infinite, and is refused below
             weights = {name: array.astype('float16') for name, array in weights.items()}
         _check_fit(weights, rebuilt, 'the network to be saved')
-    files, entries, words = {}, {}, as_json(list(vocab.idx_to_token))
-    for plain, content in ('weights.safetensors', safetensors.numpy.save(weights)), ('vocab.json', words):
-        part, suffix = plain.split('.')
+    weights_file, words = safetensors.numpy.save(weights), as_json(list(vocab.idx_to_token))
+    files, entries = {}, {}
+    for part, suffix, content in ('weights', 'safetensors', weights_file), ('vocab', 'json', words):
         digest = hashlib.sha256(content).hexdigest()
         name = f'{part}-{digest[:12]}.{suffix}'
         files[name], entries[part] = content, {'name': name, 'bytes': len(content), 'sha256': digest}
@@ -104,9 +104,8 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         _read_back(folder, content, weights)
         write_bytes(folder / 'manifest.json', content)
     except OSError as error:
-        problem = 'the model cannot be written'
         remedy = 'choose a writable folder with space; the existing model was left unchanged'
-        raise CheckpointError(problem, where=str(folder), found=str(error), remedy=remedy) from error
+        raise CheckpointError('the model cannot be written', folder, error, remedy=remedy) from error
     for path in folder.iterdir():
         if (_NAME.fullmatch(path.name) and path.name not in files) or _ASIDE.match(path.name):
             path.unlink()
@@ -116,7 +115,7 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
 def _refused(net, problem, found):
     allowed = 'BERTModel, BERTClassifier, or a class with its parts, `bert` and `classifier`, and its forward'
     remedy = 'net.save_parameters(path) keeps the weights of any class, net.load_parameters reads them'
-    return CheckpointError(problem, where=full_name(net), found=found, allowed=allowed, remedy=remedy)
+    return CheckpointError(problem, full_name(net), found, allowed, remedy)
 
 
 def _check_answers(net, rebuilt, vocab_size, length):
@@ -147,7 +146,7 @@ def _read_back(folder, manifest, weights):
     except Exception as error:
         problem, found = 'the model that was written cannot be loaded', f'{type(error).__name__}: {error}'
         remedy = 'save it on another disk; the existing model was left unchanged'
-        raise CheckpointError(problem, where=str(folder), found=found, remedy=remedy) from error
+        raise CheckpointError(problem, folder, found, remedy=remedy) from error
 
 
 def _build(kind, vocab_size, settings):
@@ -171,18 +170,16 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
     try:
         manifest = _parse_manifest(read_regular(folder / 'manifest.json'), folder)
     except OSError as error:
+        where = folder.absolute()  # a notebook runs in its own folder, which its reader may not know
+        found = f'no readable manifest.json ({error.strerror})'
+        allowed = f'{", ".join(SHIPPED)}, or a folder written by `bertnli pretrain`, `finetune` or `demo`'
         raise CheckpointError(
-            'this is not a model folder',
-            where=str(folder.absolute()),  # a notebook runs in its own folder, which its reader may not know
-            found=f'no readable manifest.json ({error.strerror})',
-            allowed=f'{", ".join(SHIPPED)}, or a folder written by `bertnli pretrain`, `finetune` or `demo`',
-            remedy='check the path',
+            'this is not a model folder', where, found, allowed, 'check the path'
         ) from error
     if kind and manifest['kind'] != kind:
         found, allowed = _KINDS[manifest['kind']], _KINDS[kind]
-        problem = 'the folder holds another kind of model'
         remedy = '`bertnli pretrain` writes the one, `bertnli finetune` the other'
-        raise CheckpointError(problem, where=str(folder), found=found, allowed=allowed, remedy=remedy)
+        raise CheckpointError('the folder holds another kind of model', folder, found, allowed, remedy)
     vocab, weights, settings = _read_files(folder, manifest)
     net, notes = _build(manifest['kind'], len(vocab), settings), manifest['notes']
     vocab.ends = notes.get('full_stop', False)
@@ -198,10 +195,9 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
 
 def run_of(folder):
     """What made the model in a folder (the `run` of its notes): {} if it does not say, None without one."""
+    folder = Path(folder)
     try:
-        return _parse_manifest(read_regular(Path(folder, 'manifest.json')), Path(folder))['notes'].get(
-            'run', {}
-        )
+        return _parse_manifest(read_regular(folder / 'manifest.json'), folder)['notes'].get('run', {})
     except FileNotFoundError:
         return None
     except (OSError, CheckpointError):
@@ -228,40 +224,33 @@ def _folder_of(name):
 
 
 def _damaged(folder, name, found):
-    problem, where = 'a file of the model is damaged', str(folder / name)
     allowed, remedy = 'the file as it was written', 'copy the folder again, or train again'
-    return CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+    return CheckpointError('a file of the model is damaged', folder / name, found, allowed, remedy)
 
 
 def _parse_manifest(content, folder):
     """The fields in the bytes of a `manifest.json`, without its checksum, which must be right."""
-    where = str(folder / 'manifest.json')
+    where = folder / 'manifest.json'
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _damaged(folder, 'manifest.json', str(error)) from error
+        raise _damaged(folder, 'manifest.json', error) from error
     if not isinstance(manifest, dict) or 'format' not in manifest:
         raise _damaged(folder, 'manifest.json', 'unexpected content')
     if manifest['format'] != _FORMAT:
-        problem, found, remedy = 'unknown model format', manifest['format'], 'update bertnli'
-        raise CheckpointError(problem, where=where, found=found, allowed=_FORMAT, remedy=remedy)
+        raise CheckpointError('unknown model format', where, manifest['format'], _FORMAT, 'update bertnli')
     if manifest.pop('sha256', None) != _digest(manifest):
         raise _damaged(folder, 'manifest.json', 'checksum mismatch')
-    kind, files, model = (manifest.get(name) for name in ('kind', 'files', 'model'))
-    dictionaries = isinstance(files, dict) and [model, manifest.get('notes'), *files.values()]
-    if not (
-        kind in list(_KINDS)
-        and dictionaries
-        and all(isinstance(one, dict) for one in dictionaries)
-        and set(files) == {'weights', 'vocab'}
-        and isinstance(manifest.get('max_len'), int)
-    ):
+    kind, files = manifest.get('kind'), manifest.get('files')
+    files = files if isinstance(files, dict) else {}
+    dictionaries = [manifest.get('model'), manifest.get('notes'), *files.values()]
+    right = kind in list(_KINDS) and isinstance(manifest.get('max_len'), int)
+    if not right or {*files} != {'weights', 'vocab'} or {*map(type, dictionaries)} != {dict}:
         raise _damaged(folder, 'manifest.json', 'missing or unknown fields')
     found, allowed = manifest.get('labels'), list(LABELS) if kind == 'nli' else []
     if found != allowed:
-        problem = 'unexpected order of labels'
         remedy = 'its answers would be swapped silently: train with this library'
-        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+        raise CheckpointError('unexpected order of labels', where, found, allowed, remedy)
     return manifest
 
 
@@ -297,20 +286,17 @@ def _check_fit(weights, net, where):
     wrong = sorted(name for name in {*expected, *found} if found.get(name) != expected.get(name))[:5]
     if wrong:
         told = [', '.join(f'{name} {one.get(name, "absent")}' for name in wrong) for one in (found, expected)]
-        problem = 'the weights do not fit the model or its vocabulary'
         remedy = 'use weights, vocabulary and settings of one and the same training'
-        raise CheckpointError(problem, where=where, found=told[0], allowed=told[1], remedy=remedy)
-    with onp.errstate(over='ignore'):  # what is too large becomes infinite
-        finite = {
-            name: array.dtype.kind == 'f' and onp.isfinite(array.astype('float32')).all()
-            for name, array in weights.items()
-        }
-    if not all(finite.values()):
-        found = ', '.join([f'{name} {weights[name].dtype}' for name in weights if not finite[name]][:5])
-        allowed = 'floating-point weights, finite in 32 bits'
+        raise CheckpointError('the weights do not fit the model or its vocabulary', where, *told, remedy)
+    wrong = []
+    for name, array in weights.items():
+        with onp.errstate(over='ignore'):  # what is too large becomes infinite
+            if array.dtype.kind != 'f' or not onp.isfinite(array.astype('float32')).all():
+                wrong.append(f'{name} {array.dtype}')
+    if wrong:
+        found, allowed = ', '.join(wrong[:5]), 'floating-point weights, finite in 32 bits'
         remedy = 'train again with a lower learning rate, or copy the weights again'
-        problem = 'some weights are not finite numbers'
-        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy)
+        raise CheckpointError('some weights are not finite numbers', where, found, allowed, remedy)
 
 
 def load_pretrained_model(pretrained_model, *book, **options):
@@ -319,10 +305,9 @@ def load_pretrained_model(pretrained_model, *book, **options):
     `pretrained_model` is a folder of this library's, the name of a model that comes with it, a folder in the
     layout of d2l's published weights (`vocab.json` and `pretrained.params`), or a name of d2l's hub
     ('bert.small'). `devices` and the sizes of `ModelSettings` (`num_blks` for `num_layers`) may follow, by
-    name or in the book's order. Sizes are read from the files; given ones must agree.
-
-    d2l's layout says nothing of its heads: without `num_heads` they are taken to be 64 units wide, as in
-    published BERTs, and for other BERTs a warning says so. Raises `CheckpointError` and `SettingsError`.
+    name or in the book's order; they must agree with the files. d2l's say nothing of heads: without
+    `num_heads` they are taken to be 64 units wide, as in published BERTs, with a warning for other BERTs.
+    Raises `CheckpointError` and `SettingsError`.
     """
     in_order = [*(field.name for field in dataclasses.fields(ModelSettings)), 'devices']
     options.update(zip(in_order if len(book) > 1 else ['devices'], book))
@@ -343,21 +328,18 @@ def load_pretrained_model(pretrained_model, *book, **options):
         weights = read_params((folder / 'pretrained.params').read_bytes())
         found = sizes_of(weights)
     except Exception as error:  # a damaged file may fail anyhow
+        found = f'{type(error).__name__}: {next(iter(str(error).splitlines()), "")}'
+        allowed = 'vocab.json (a list of words) and pretrained.params (of a BERTModel)'
+        remedy = "unpack it again; another edition's weights: net.load_parameters(path) of its own network"
         raise CheckpointError(
-            'the published weights cannot be read',
-            where=str(folder),
-            found=f'{type(error).__name__}: {next(iter(str(error).splitlines()), "")}',
-            allowed='vocab.json (a list of words) and pretrained.params (of a BERTModel)',
-            remedy="unpack it again; another edition's weights: net.load_parameters(path) of its own network",
+            'the published weights cannot be read', folder, found, allowed, remedy
         ) from error
     _check_sizes(options, found, folder)
     if 'num_heads' not in options:
         found['num_heads'] = max(1, found['num_hiddens'] // 64)
         if found['num_hiddens'] not in (256, 768):  # those of the BERTs that d2l published
-            message = (
-                f'{folder} does not say how many heads it has: {found["num_heads"]} are assumed, 64 units '
-            )
-            warnings.warn(message + 'wide; give num_heads=… if that is wrong', stacklevel=2)
+            assumed = f'{found["num_heads"]} are assumed, 64 units wide; give num_heads=… if that is wrong'
+            warnings.warn(f'{folder} does not say how many heads it has: {assumed}', stacklevel=2)
     net = _build('bert', len(vocab), ModelSettings(**{'dropout': 0.1, **options, **found}))
     _set_weights(net, weights, devices, str(folder))
     return net, vocab
@@ -368,5 +350,5 @@ def _check_sizes(given, found, folder):
     wrong = [name for name in given if name != 'dropout' and found.get(name, given[name]) != given[name]]
     if wrong:
         told = [', '.join(f'{name}={one[name]}' for name in wrong) for one in (given, found)]
-        problem, remedy = 'the pretrained model has other sizes', 'leave the sizes out: the files tell them'
-        raise SettingsError(problem, where=str(folder), found=told[0], allowed=told[1], remedy=remedy)
+        remedy = 'leave the sizes out: the files tell them'
+        raise SettingsError('the pretrained model has other sizes', folder, *told, remedy)

@@ -1,8 +1,8 @@
 """The state of a training in a folder, so that a run that was killed at any moment can be resumed.
 
-A state is one file, written whole: arrays in the format of safetensors, the numbers and a description of the
-run as JSON beside them, and the checksum of everything in its name. Nothing is pickled. Beside the newest
-state an older one is kept, in case the newest is damaged. What a state holds, training.py knows.
+A state is one file, written whole: arrays in the format of safetensors, numbers and a description of the run
+as JSON beside them, and the checksum of everything in its name. An older one is kept, in case the newest is
+damaged. What a state holds, training.py knows.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
 class Keeper:
     """Keeps the states of one run, the `keep` of `train_bert` and `train_nli`; `load()` is their `start`.
 
-    `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
-    another run is refused. Every `seconds` a state is kept, or at each step with 0, and so many `older` ones
-    besides. `last` is the step of the newest, or None. States of an earlier run go when the first is kept.
+    `run` says what makes the run this one (settings, checksums of the data) as flat JSON content. Every
+    `seconds` a state is kept, and so many `older` ones besides. `last` is the step of the newest, or None.
+    States of an earlier run go when the first is kept.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -75,9 +75,8 @@ class Keeper:
         """Warn if somebody deleted the folder during the training."""
         place = self.folder if self.last is not None else self.folder.parent
         if self._there and not place.exists():
-            warnings.warn(
-                f'{place} was deleted during the training; what follows is written anew', stacklevel=5
-            )
+            gone = f'{place} was deleted during the training'
+            warnings.warn(f'{gone}; what follows is written anew', stacklevel=5)
             self.last, self._paths = None, []
 
     def states(self):
@@ -149,12 +148,11 @@ def _read(path):
         version, run, state = state_from_bytes(content)
     # Right checksums around content that makes no sense, written by whomever: it may fail anyhow.
     except Exception as error:
-        problem, where, found = 'the state of a training is damaged', str(path), str(error)
         allowed, remedy = 'the file as it was written', 'start over without --resume'
-        raise CheckpointError(problem, where=where, found=found, allowed=allowed, remedy=remedy) from error
+        raise CheckpointError('the state of a training is damaged', path, error, allowed, remedy) from error
     if version != _FORMAT:
-        problem, remedy = 'unknown state format', 'update bertnli, or start over without --resume'
-        raise CheckpointError(problem, where=str(path), found=version, allowed=_FORMAT, remedy=remedy)
+        remedy = 'update bertnli, or start over without --resume'
+        raise CheckpointError('unknown state format', path, version, _FORMAT, remedy)
     return run, state
 
 
@@ -175,6 +173,5 @@ def check_same_run(found, wanted, where):
     other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if other:
         found, allowed = (', '.join(f'{name}: {run.get(name)}' for name in other) for run in (found, wanted))
-        problem = 'this folder belongs to a different run'
         remedy = 'resume with the settings and data it began with, or start over without --resume'
-        raise CheckpointError(problem, where=str(where), found=found, allowed=allowed, remedy=remedy)
+        raise CheckpointError('this folder belongs to a different run', where, found, allowed, remedy)
