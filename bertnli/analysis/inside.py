@@ -60,9 +60,9 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
-    >>> words, weights = attention(model.net, model.vocab, 'A dog', 'runs')
+    >>> words, weights = attention(model.net, model.vocab, 'A dog.', 'Runs.')
     >>> words, weights.shape[2:]
-    (['<cls>', 'a', 'dog', '<sep>', 'runs', '<sep>'], (6, 6))
+    (['<cls>', 'a', 'dog', '.', '<sep>', 'runs', '.', '<sep>'], (8, 8))
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     encoder = _encoder(net)
@@ -83,9 +83,9 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
-    >>> found = occlusion(model.net, model.vocab, 'A dog', 'runs')
+    >>> found = occlusion(model.net, model.vocab, 'A dog.', 'Runs.')
     >>> found.words[1], found.values[0], len(found.values)
-    ('a', 0.0, 6)
+    ('a', 0.0, 8)
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     pad = require_special(vocab)[0]
@@ -113,8 +113,8 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
-    >>> len(saliency(model.net, model.vocab, 'A dog', 'runs', label='neutral').values)
-    6
+    >>> len(saliency(model.net, model.vocab, 'A dog.', 'Runs.', label='neutral').values)
+    8
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     return _slopes(net, words, inputs, label, [1.0])
@@ -128,8 +128,8 @@ def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
-    >>> len(integrated_gradients(model.net, model.vocab, 'A dog', 'runs', steps=8).values)
-    6
+    >>> len(integrated_gradients(model.net, model.vocab, 'A dog.', 'Runs.', steps=8).values)
+    8
     """
     check('steps', steps, int, 1)
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
