@@ -8,8 +8,8 @@ from ..errors import SettingsError
 def hypothesis_only_baseline(train, test, *, seed=0):
     """Test accuracy of a linear classifier that sees the hypothesis alone, as words and pairs of words.
 
-    `train` and `test` are [premises, hypotheses, labels]. What it gains over a third, the hypotheses give
-    away (67 % and 69 % on SNLI: Gururangan et al. 2018, Poliak et al. 2018).
+    `train` and `test` are [premises, hypotheses, labels]; `seed` orders the training. What it gains over a
+    third, the hypotheses give away (67 % and 69 % on SNLI: Gururangan et al. 2018, Poliak et al. 2018).
 
     >>> data = [['a', 'b'] * 4, ['a man sleeps', 'a man runs'] * 4, [1, 0] * 4]
     >>> hypothesis_only_baseline(data, data)

@@ -48,7 +48,7 @@ def read_challenge(split='dev'):
 
 
 def judge_challenge(net, vocab, split='dev', *, max_len=128):
-    """Accuracy for each phenomenon, by name, in the order of the set."""
+    """Accuracy for each phenomenon of the half `split`, by name, in its order; `max_len` cuts the pairs."""
     names, pairs, _ = zip(*read_challenge(split))
     found = defaultdict(list)
     for name, pair, answer in zip(names, pairs, predict_pairs(net, vocab, pairs, max_len=max_len)):
@@ -57,7 +57,7 @@ def judge_challenge(net, vocab, split='dev', *, max_len=128):
 
 
 def judge_typing(net, vocab, premises, hypotheses, *, max_len=128):
-    """The share of answers that change when both sentences are typed otherwise, for each of `WAYS`."""
+    """The share of answers that change if raw `premises` and `hypotheses` are typed in each of `WAYS`."""
 
     def answers(way):
         pairs = [SentencePair(*map(way, pair)) for pair in zip(premises, hypotheses)]

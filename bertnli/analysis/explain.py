@@ -44,7 +44,7 @@ class Explanation:
 def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):
     """`encode_pair` that shows its work: an `Explanation`, one line a word; raises what `encode_pair` does.
 
-    Sentences may be lists of words. With `rng`, a NumPy generator, words are masked as in pretraining.
+    Sentences are raw or lists of words; `strategy` cuts them to `max_len`, `rng` (NumPy) masks words of them.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=RESERVED)
