@@ -56,15 +56,16 @@ class _Commands(click.Group):
             with _together(), _output_told():
                 return super().invoke(ctx)
         except BertNLIError as error:
-            click.echo(visible(f'bertnli: {error}', sys.stderr), err=True)
+            _tell(error)
             code = 2
         except KeyboardInterrupt as error:
             saved = getattr(error, 'last', None) is not None
             resumable = saved and ctx.invoked_subcommand in ('pretrain', 'finetune')
-            click.echo(f'\nbertnli: {error if resumable else "interrupted"}', err=True)
+            click.echo(err=True)
+            _tell(error if resumable else 'interrupted')
             if resumable and not _in_cluster():  # there it is the launcher that resumes
                 words = [word for word in sys.argv[1:] if word != '--resume']
-                click.echo(f'bertnli: to resume: {shlex.join(["bertnli", *words, "--resume"])}', err=True)
+                _tell(f'to resume: {shlex.join(["bertnli", *words, "--resume"])}')
             code = 128 + getattr(error, 'signal', signal.SIGINT)
         except Exception:
             if not _in_cluster():
@@ -74,6 +75,11 @@ class _Commands(click.Group):
         if _in_cluster():  # at once: MXNet would wait for workers that wait for us
             end_at_once(code)
         ctx.exit(code)
+
+
+def _tell(text):
+    """Say something that is no result."""
+    click.echo(visible(f'bertnli: {text}', sys.stderr), err=True)
 
 
 def _in_cluster():
@@ -338,11 +344,7 @@ def _questions(file, columns, skip_bad):
         for _ in pairs.without_holes(pairs.PairRows(file, **options)):
             pass
     rows = pairs.PairRows(file, **options)
-
-    def tell(error):
-        click.echo(visible(f'bertnli: left out: {error.where}: {error.problem}', sys.stderr), err=True)
-
-    rows.on_bad = tell
+    rows.on_bad = lambda error: _tell(f'left out: {error.where}: {error.problem}')
     return pairs.Asked(rows)
 
 
@@ -451,10 +453,9 @@ def launch(hosts, restarts, manager, task, command, **job):
         click.echo(library.cluster.managers.manager_script(manager, command, **job), nl=False)
         return
     job.update(hosts=library.cluster.launch.read_hosts(hosts) if hosts else None, restarts=restarts)
-    say = functools.partial(click.echo, err=True)
-    outcome = library.cluster.launch.launch(command, say=lambda text: say(f'bertnli: {text}'), **job)
+    outcome = library.cluster.launch.launch(command, say=_tell, **job)
     if outcome.message:
-        say(f'bertnli: {outcome.message}')
+        _tell(outcome.message)
     sys.exit(outcome.code)
 
 

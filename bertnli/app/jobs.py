@@ -42,13 +42,7 @@ from ..prediction import predict_pairs
 from ..pretraining import train_bert
 from ..runtime import gluon, init, mx, report
 from ..settings import PRESETS, Preset
-from ..storage.checkpoints import (
-    SHIPPED,
-    load_checkpoint,
-    load_pretrained_model,
-    run_of,
-    save_checkpoint,
-)
+from ..storage.checkpoints import SHIPPED, load_checkpoint, load_pretrained_model, run_of, save_checkpoint
 from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes
 from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
@@ -98,8 +92,9 @@ def _setting(devices, seed, data):
     return {**found, 'versions': report()}
 
 
-def _check_plan(out, settings, devices, places, limit=None):
-    """Report before the first step, not after minutes, what could not end well."""
+@contextlib.contextmanager
+def _planned(out, settings, devices, places, limit=None):
+    """Report before the first step what could not end well; inside, nobody else trains in this folder."""
     size, longest = settings.batch_size, settings.max_len
     if size < len(devices):
         found, allowed = f'{size} examples, {len(devices)} devices', 'at least one example a device'
@@ -111,13 +106,12 @@ def _check_plan(out, settings, devices, places, limit=None):
     if longest > places:
         problem, allowed = 'the inputs are longer than the position table', f'at most {places} tokens'
         raise SettingsError(problem, 'max_len', longest, allowed, 'lower max_len')
-    if join_cluster().first:
-        _check_writable(out)
-
-
-def _alone(out):
-    """Only one process trains in a folder; of a cluster it is the first worker that writes."""
-    return one_writer(out) if join_cluster().first else contextlib.nullcontext()
+    if not join_cluster().first:  # of a cluster it is the first worker that writes
+        yield
+        return
+    _check_writable(out)
+    with one_writer(out):
+        yield
 
 
 def _check_writable(out):
@@ -160,8 +154,7 @@ def _begin(out, run, job):
     # Only the first worker looks into the folder, which the others may not even have, and tells them.
     if team.first and not (job.resume or job.overwrite):
         _check_free(keep, out)
-    look = job.resume and team.first
-    start, ended = _look_for_state(keep, out, job) if look else (None, None)
+    start, ended = _look_for_state(keep, out, job) if job.resume and team.first else (None, None)
     if team.count > 1 and team.exact:
         content = team.tell(b'ended' if ended else state_to_bytes(run, start) if start else b'')
         if content == b'ended' and not team.first:
@@ -183,11 +176,8 @@ def _check_free(keep, out):
     if found not in (None, keep.run):
         other = sorted(name for name in {*found, *keep.run} if found.get(name) != keep.run.get(name))
         said = f'another {", ".join(other)}' if found else 'a model that does not say how it was trained'
-        problem, remedy = (
-            'the folder holds the model of another run',
-            'choose another --out, or --overwrite it',
-        )
-        raise CheckpointError(problem, str(out), said, remedy=remedy)
+        problem = 'the folder holds the model of another run'
+        raise CheckpointError(problem, str(out), said, remedy='choose another --out, or --overwrite it')
 
 
 def _look_for_state(keep, out, job):
@@ -228,28 +218,24 @@ def pretrain(out, job):
     Every weight is a function of the seed. Raises `SettingsError` or `DataError` before the first step, and
     `CheckpointError` if `out` holds a run with other settings or data that was to be resumed.
     """
-    _check_plan(out, job.preset.pretrain, job.devices, job.preset.model.max_len)
-    with _alone(out):
-        return _pretrain(out, job)
-
-
-def _pretrain(out, job):
-    settings, devices = job.preset.pretrain, job.devices
-    dataset = _pretraining_text(job, settings)
-    train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
-    bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
-    run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
-    hooks, ended = _begin(out, run, job)
-    if ended:
-        return ended.net, ended.vocab, _metrics_of(ended)
-    if settings.count_first and not hooks['start']:
-        begin_with_vectors(bert, *dataset.sentences, seed=settings.seed)
-    loss = gluon.loss.SoftmaxCELoss()
-    result = train_bert(train_iter, bert, loss, len(vocab), devices, settings=settings, **hooks)
-    metrics = {name: getattr(result, name) for name in ('mlm_loss', 'nsp_loss', 'pairs_per_second')}
-    metrics.update(pretrain_seconds=result.seconds, pretrain_steps=settings.num_steps, vocabulary=len(vocab))
-    _finish(out, job, hooks['keep'], bert, vocab, result, metrics)
-    return bert, vocab, metrics
+    settings, devices, shape = job.preset.pretrain, job.devices, job.preset.model
+    with _planned(out, settings, devices, shape.max_len):
+        dataset = _pretraining_text(job, settings)
+        train_iter, vocab = Batches(dataset, settings.batch_size, seed=settings.seed), dataset.vocab
+        bert = _new_bert(vocab, shape, settings.seed, devices)
+        run = _describe_run('pretrain', settings, bert, vocab, train=(dataset, dataset.is_next))
+        hooks, ended = _begin(out, run, job)
+        if ended:
+            return ended.net, ended.vocab, _metrics_of(ended)
+        if settings.count_first and not hooks['start']:
+            begin_with_vectors(bert, *dataset.sentences, seed=settings.seed)
+        loss = gluon.loss.SoftmaxCELoss()
+        result = train_bert(train_iter, bert, loss, len(vocab), devices, settings=settings, **hooks)
+        metrics = {name: getattr(result, name) for name in ('mlm_loss', 'nsp_loss', 'pairs_per_second')}
+        metrics.update(pretrain_seconds=result.seconds, pretrain_steps=settings.num_steps)
+        metrics['vocabulary'] = len(vocab)
+        _finish(out, job, hooks['keep'], bert, vocab, result, metrics)
+        return bert, vocab, metrics
 
 
 def _pretraining_text(job, settings):
@@ -259,8 +245,9 @@ def _pretraining_text(job, settings):
     """
     wiki = read_wiki(job.text or download_extract('wikitext-2', data_dir=job.data))
     options = {'seed': settings.seed, 'progress': job.progress}
-    if job.progress and wiki.skipped:
-        print(f'pretraining text: {len(wiki)} paragraphs; {_told(wiki.skipped)}', file=sys.stderr)
+    skipped = [f'{n:,} × {why} (first: {lines[0]})' for why, (n, lines) in wiki.skipped.items()]
+    if job.progress and skipped:
+        print(f'pretraining text: {len(wiki)} paragraphs; {", ".join(skipped)}', file=sys.stderr)
     if not settings.pair_text:
         return WikiTextDataset(wiki, settings.max_len, min_freq=settings.min_freq, **options)
     premises, hypotheses, _ = _training_pairs(job.data, job.limit)
@@ -291,8 +278,7 @@ def finetune(out, bert, vocab, job):
     places = job.preset.model.max_len
     if bert is not None:
         places = check_bert(getattr(bert, 'bert', bert)).encoder.pos_embedding.shape[1]
-    _check_plan(out, job.preset.finetune, job.devices, places, job.limit)
-    with _alone(out):
+    with _planned(out, job.preset.finetune, job.devices, places, job.limit):
         return _finetune(out, bert, vocab, job)
 
 
@@ -376,11 +362,9 @@ def evaluate_folder(
         _check_writable(out)
     loaded = load_checkpoint(folder, devices)
     if loaded.kind == 'nli':
-        asked, options = (
-            PairFiles.of(data)._replace(two_classes=True),
-            {'limit': limit, 'max_unknown': max_unknown},
-        )
-        pairs = _pairs(asked, split, loaded.max_len, loaded.vocab, **options)
+        options = {'limit': limit, 'max_unknown': max_unknown}
+        files = PairFiles.of(data)._replace(two_classes=True)
+        pairs = _pairs(files, split, loaded.max_len, loaded.vocab, **options)
         judged = _judge(loaded.net, pairs, devices, progress)
         if pairs.names != LABELS:
             joined = [(p[0], p[1] + p[2]) for p in judged.probabilities]
@@ -423,8 +407,7 @@ def _judge(net, dataset, devices, progress):
 
 def judge_pretraining(net, vocab, split, data, *, among=None, progress=True):
     """`evaluate_pretraining` on WikiText-2: the same text and masks for all models."""
-    folder = download_extract('wikitext-2', data_dir=data)
-    split = 'valid' if split == 'dev' else split
+    folder, split = download_extract('wikitext-2', data_dir=data), 'valid' if split == 'dev' else split
     # The chapter's 128 tokens, whatever the model was trained with.
     dataset = WikiTextDataset.from_folder(folder, 128, split=split, vocab=vocab)
     batches = Batches(dataset, min(64, len(dataset)), seed=0)
@@ -437,27 +420,22 @@ def demo(out, job, say=print):
     Leaves `bert/`, `nli/`, `metrics.json`, `curves.png` and `confusion.png` in `out`; returns the metrics.
     """
     say(f'data: {data_dir(job.data)}')
-    _check_plan(out, job.preset.finetune, job.devices, job.preset.model.max_len, job.limit)
-    with _alone(out):
-        return _demo(Path(out), job, say)
-
-
-def _demo(out, job, say):
-    start, history, settings, data = time.perf_counter(), [], job.preset.finetune, job.data
-    snli = download_extract('SNLI', data_dir=data)
-    job = dataclasses.replace(job, on_log=history.append, overwrite=True)  # what an earlier demo left
-    bert, vocab, first = pretrain(out / 'bert', job)
-    net, second = finetune(out / 'nli', bert, vocab, job)
-    pairs = _pairs(data, 'test', settings.max_len, vocab, max_unknown=job.max_unknown)
-    judged = _judge(net, pairs, job.devices, job.progress)
-    train, test = read_snli(snli, split='train', limit=job.limit), read_snli(snli, split='test')
-    baseline = hypothesis_only_baseline(train, test, seed=settings.seed)
-    metrics = {'test_accuracy': judged.accuracy, 'test_pairs': judged.n, 'hypothesis_only_accuracy': baseline}
-    metrics.update({**second, **first, **_setting(job.devices, settings.seed, data)})
-    metrics['seconds'] = time.perf_counter() - start
-    write_json(out / 'metrics.json', metrics)
-    save(plot_history(history, title='Pretraining and fine-tuning'), out / 'curves.png')
-    save(plot_confusion(judged.confusion, LABELS, title='Test split'), out / 'confusion.png')
+    out, start, history, settings, data = Path(out), time.perf_counter(), [], job.preset.finetune, job.data
+    with _planned(out, settings, job.devices, job.preset.model.max_len, job.limit):
+        snli = download_extract('SNLI', data_dir=data)
+        job = dataclasses.replace(job, on_log=history.append, overwrite=True)  # what an earlier demo left
+        bert, vocab, first = pretrain(out / 'bert', job)
+        net, second = finetune(out / 'nli', bert, vocab, job)
+        pairs = _pairs(data, 'test', settings.max_len, vocab, max_unknown=job.max_unknown)
+        judged = _judge(net, pairs, job.devices, job.progress)
+        train, test = read_snli(snli, split='train', limit=job.limit), read_snli(snli, split='test')
+        baseline = hypothesis_only_baseline(train, test, seed=settings.seed)
+        metrics = {'test_accuracy': judged.accuracy, 'test_pairs': judged.n}
+        metrics.update({'hypothesis_only_accuracy': baseline, **second, **first})
+        metrics.update(_setting(job.devices, settings.seed, data), seconds=time.perf_counter() - start)
+        write_json(out / 'metrics.json', metrics)
+        save(plot_history(history, title='Pretraining and fine-tuning'), out / 'curves.png')
+        save(plot_confusion(judged.confusion, LABELS, title='Test split'), out / 'confusion.png')
     say(f'\n{judged}\n')
     _ask_five(net, vocab, test, say)
     say(f'test accuracy {judged.accuracy:.3f}; from the hypothesis alone {baseline:.3f}')
@@ -538,10 +516,6 @@ def _describe_pairs(folder, split, limit):
 
 def _skipped(data):
     return {reason: f'{n} (first lines {lines})' for reason, (n, lines) in data.skipped.items()}
-
-
-def _told(skipped):
-    return ', '.join(f'{n:,} × {reason} (first: {lines[0]})' for reason, (n, lines) in skipped.items())
 
 
 def check(file, model=SHIPPED[1], columns=None):

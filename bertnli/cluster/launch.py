@@ -363,11 +363,9 @@ def check_port(address, port):
     try:
         socket.create_server((address, port)).close()
     except (OSError, OverflowError) as error:
-        problem, remedy = (
-            'the scheduler cannot listen on its port',
-            'choose a free port of the first host with --port',
-        )
-        raise SettingsError(problem, f'{address}:{port}', str(error), remedy=remedy) from error
+        problem, where = 'the scheduler cannot listen on its port', f'{address}:{port}'
+        remedy = 'choose a free port of the first host with --port'
+        raise SettingsError(problem, where, str(error), remedy=remedy) from error
 
 
 if __name__ == '__main__':

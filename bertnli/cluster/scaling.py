@@ -53,10 +53,8 @@ def read(path):
 def measure(works=(*WORKS, SAME, PROFILE), *, rounds=3, found=None, **place):
     """Measure the `works` in turn, `rounds` times; returns JSON content, to which earlier `found` is added.
 
-    `place` are the arguments of `Jobs`. Of 'finetune' and 'pretrain': `alone` (seconds a step by batch size),
-    `one_worker` and `two_workers` (seconds a step), all medians, `bytes` that a worker sends in a step, and
-    `speedup` of two workers. When both are known, `model` and `forecast` are added. `weights`: see
-    `Jobs.differences`, `profile`: see `Jobs.profile`. Raises `SettingsError` for unknown works.
+    `place` are the arguments of `Jobs`, whose methods tell what is measured; when 'finetune' and 'pretrain'
+    are known, `model` and `forecast` are added. Raises `SettingsError` for unknown works.
     """
     _check_works(works, (*WORKS, SAME, PROFILE))
     found, jobs = {**(found or {}), 'machine': report(), 'batch': BATCH}, Jobs(**place)
@@ -168,7 +166,10 @@ class Jobs:
     say: object = print
 
     def speedup(self, work, rounds):
-        """One process, two workers and one worker: medians, and the ratios of the rounds."""
+        """Median seconds a step of one process (`alone`, by batch size), `one_worker` and `two_workers`.
+
+        `bytes` is what a worker sends in a step; `speedups` of two workers are a round's each.
+        """
         ways = {'small': {'batch': BATCH // 4}, 'alone': {}, 'two': {'workers': 2}, 'one': {'workers': 1}}
         times, sent = self._in_turn(work, ways, rounds)
         median = {name: statistics.median(times[name]) for name in ways}

@@ -65,8 +65,8 @@ class Cluster(Alone):
     def trainer(self, parameters, settings, table=None):
         """Adam on all devices of all workers. Servers have the first weights before anybody trains.
 
-        subtle: left to the first step, MXNet may send gradients before it has fetched the weights. Servers
-        would then hold sums of gradients under the same names, which would be fetched as weights.
+        subtle: left to the first step, MXNet may send gradients before it has fetched the weights, and then
+        fetch their sums, which the servers hold under the same names, as weights.
         """
         rate, place = {'learning_rate': settings.learning_rate}, {'update_on_kvstore': self.servers_update}
         trainer = gluon.Trainer(parameters, 'adam', rate, kvstore=self.store, **place)
@@ -200,8 +200,8 @@ class Cluster(Alone):
 class Asynchronous(Cluster):
     """A cluster of `dist_async`, whose servers update the weights whenever a worker's gradient arrives.
 
-    Each worker trains on a share of its own of each batch. Nobody ever sees the whole gradient: it cannot be
-    clipped, and the servers know one learning rate only.
+    Each worker trains on its own share of each batch. Nobody sees the whole gradient: it cannot be clipped,
+    and the servers know one learning rate only.
     """
 
     exact, servers_update = False, True
@@ -229,11 +229,8 @@ class Asynchronous(Cluster):
         if found != self._PLAIN:
             wrong = ', '.join(f'{name}={found[name]}' for name in found if found[name] != self._PLAIN[name])
             allowed = ', '.join(f'{name}={value}' for name, value in self._PLAIN.items())
-            problem, remedy = (
-                'dist_async cannot train with these settings',
-                'use dist_sync, or --preset chapter',
-            )
-            raise SettingsError(problem, None, wrong, allowed, remedy)
+            problem = 'dist_async cannot train with these settings'
+            raise SettingsError(problem, None, wrong, allowed, 'use dist_sync, or --preset chapter')
         return super().trainer(parameters, settings, table)
 
     def sum_gradients(self, trainer, tokens=None):
@@ -258,10 +255,10 @@ def _give_up(seconds, awaited):
 
 @functools.cache
 def join_cluster():
-    """The team of this process: a `Cluster` if `bertnli launch` (or the variables it prints) started it.
+    """The team of this process: a `Cluster` if `bertnli launch` (or its variables) started it, else `Alone`.
 
-    Otherwise the process is `Alone`. This is the only place that looks at the launcher's variables. The first
-    call waits until all workers have called; raises `SettingsError` if the variables make no sense.
+    This is the only place that looks at the launcher's variables. The first call waits until all workers have
+    called; raises `SettingsError` if the variables make no sense.
 
     >>> join_cluster().count
     1

@@ -263,8 +263,8 @@ def _in_process(side, work, data, scale):
     command = [sys.executable, '-m', 'bertnli.evidence.bench', side, work, str(scale), data or '']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        where, found = f'{side}, {work}', done.stderr.strip().splitlines()[-1:] or done.returncode
-        raise BertNLIError('a measurement failed', where=where, found=found, remedy='run `bertnli doctor`')
+        found, remedy = done.stderr.strip().splitlines()[-1:] or done.returncode, 'run `bertnli doctor`'
+        raise BertNLIError('a measurement failed', f'{side}, {work}', found, remedy=remedy)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -274,9 +274,8 @@ def compare(works=WORKS, *, data=None, rounds=3, scale=2, say=print):
     Each work has `chapter`, `bertnli` (medians, in `unit`), `ratio` (median of the rounds' ratios), all
     `ratios`, and the peak memory of both in MB. Raises `SettingsError` for a work that is not in `WORKS`.
     """
-    unknown = [work for work in works if work not in WORKS]
-    if unknown:
-        raise SettingsError('unknown measurement', found=unknown, allowed=', '.join(WORKS))
+    if unknown := [work for work in works if work not in WORKS]:
+        raise SettingsError('unknown measurement', None, unknown, ', '.join(WORKS))
     found, measured = {'machine': runtime.report(), 'rounds': rounds, 'scale': scale}, (data, scale)
     for work in works:
         row, ratios, theirs, ours = _in_turn('chapter', work, rounds, measured)

@@ -99,11 +99,11 @@ def baselines(out, data=None, *, test=False, **_):
     folder = download_extract('SNLI', data_dir=data)
     train = read_snli(folder, split='train')
     judged = {split: read_snli(folder, split=split) for split in _splits(test)}
-    kinds = [('hypothesis only', hypothesis_only_baseline), ('shared words only', overlap_baseline)]
-    return [
-        {'name': name, **{f'{split}_accuracy': kind(train, pairs) for split, pairs in judged.items()}}
-        for name, kind in kinds
-    ]
+    rows = []
+    for name, judge in ('hypothesis only', hypothesis_only_baseline), ('shared words only', overlap_baseline):
+        found = {f'{split}_accuracy': judge(train, pairs) for split, pairs in judged.items()}
+        rows.append({'name': name, **found})
+    return rows
 
 
 def contrast(out, data=None, *, test=False, **options):

@@ -16,8 +16,8 @@ _TRACK = '#F3F3F3'  # behind the bar of a probability
 def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label', 'true label')):
     """Confusion matrix: `matrix` `(N, N)`, counts, rows true, columns predicted.
 
-    A cell shows its count and its share of the row. `axes_names` are those of columns and rows, `title`
-    stands above. Raises `SettingsError` unless the matrix is square, not negative, and as large as `labels`.
+    A cell shows its count and its share of the row. `axes_names` are those of columns and rows. Raises
+    `SettingsError` unless the matrix is square, not negative, and as large as `labels`.
 
     >>> plot_confusion([[3, 1], [0, 4]], ['yes', 'no']).alt
     'Confusion matrix: 7 of 8 correct; recall: yes 75 %, no 100 %.'
@@ -46,8 +46,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
     """Reliability diagram: accuracy against confidence in `bins`, and the number of examples in each.
 
     `confidences` `(n,)` in [0, 1], `correct` `(n,)` 0 or 1. ECE, the expected calibration error, is the mean
-    distance from the diagonal (Guo et al. 2017). `title` stands above. Raises `SettingsError` for other
-    values.
+    distance from the diagonal (Guo et al. 2017). Raises `SettingsError` for other values.
 
     >>> plot_reliability([0.9, 0.9], [1, 0]).alt
     'Reliability diagram of 2 examples: mean confidence 0.900, accuracy 0.500, ECE 0.400.'
@@ -85,8 +84,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
 def show_probabilities(probabilities, labels, *, title=None):
     """A bar and a number for each label, as a `Page`: fast enough for answers while a reader types.
 
-    `probabilities` `(N,)` are those of `labels`; `title` stands above. Raises `SettingsError` unless they lie
-    in [0, 1] and sum to 1.
+    Raises `SettingsError` unless the `probabilities` `(N,)` of the `labels` lie in [0, 1] and sum to 1.
 
     >>> show_probabilities([0.7, 0.2, 0.1], ['entailment', 'contradiction', 'neutral'])
     Probabilities: entailment 70.0 %, contradiction 20.0 %, neutral 10.0 %.
@@ -115,7 +113,7 @@ def plot_lengths(lengths_by_name, *, max_len=None, title=None):
     """Histograms of text lengths, and the share of texts longer than `max_len`.
 
     `lengths_by_name` maps a name to numbers of tokens. The axis ends where 999 of 1,000 texts do (or at
-    `max_len`); `title` stands above. Raises `SettingsError` if there is nothing to count.
+    `max_len`). Raises `SettingsError` if there is nothing to count.
 
     >>> plot_lengths({'pair': [10, 12, 14, 40]}, max_len=16).alt
     'Histograms of tokens: pair: median 13, longest 40, 25 % longer than 16.'
@@ -159,8 +157,8 @@ def _checked(name, given):
 def plot_labels(counts_by_split, labels, *, title=None):
     """Label frequencies: a group of bars for each split, as shares, with the counts above.
 
-    `counts_by_split` maps a split's name to N counts, or to {label: count}; `title` stands above. Raises
-    `SettingsError` if a split has other labels, or no example.
+    `counts_by_split` maps a split's name to N counts, or to {label: count}. Raises `SettingsError` if a split
+    has other labels, or no example.
 
     >>> plot_labels({'dev': [3, 3, 2]}, ['entailment', 'contradiction', 'neutral']).alt
     'Labels: dev: entailment 3, contradiction 3, neutral 2.'

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import itertools
 import math
 import sys
 import time
@@ -35,12 +34,11 @@ _Panel = namedtuple('_Panel', 'name x curves levels')  # curves: (places, values
 def plot_history(records, *, x=None, end=None, levels=None, title=None):
     """The curves of a training: losses, accuracies and the learning rate, each in its own panel.
 
-    `records` are dictionaries, one for each point. The horizontal axis of a panel is 'step', or 'epoch' if
-    some of its points have no step (`x` sets it for all). Drawn are 'mlm_loss', 'nsp_loss', 'train_loss',
-    'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and a 'learning_rate' that changes; a value may be missing
-    or None. The axis goes to `end`, a step or epoch, if that is given. Dashed lines show what guessing
-    reaches, and more `levels`: `{'mlm_loss': {'guessing: ln V': 9.7}}`. `title` stands above. Raises
-    `SettingsError` if there is nothing to draw.
+    `records` are dictionaries, one for each point: 'step' or 'epoch', and some of 'mlm_loss', 'nsp_loss',
+    'train_loss', 'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and 'learning_rate' (drawn if it changes).
+    The horizontal axis is `x`, or else 'step' where all points have one, up to `end`. Dashed lines show what
+    guessing reaches, and more `levels`: `{'mlm_loss': {'guessing: ln V': 9.7}}`. Raises `SettingsError` if
+    there is nothing to draw.
 
     >>> plot_history([{'epoch': 1, 'dev_acc': 0.5}, {'epoch': 2, 'dev_acc': 0.75}]).alt
     'Curves over epoch, final values: accuracy (dev) 0.75.'
@@ -143,29 +141,22 @@ def _ends(panel):
     """(height, text, colour, weight) of what is written at the right ends, with room for a line each."""
     if panel.name == _RATE:
         return []
-    names = [
-        (values[-1], f'{name} {values[-1]:.3g}', colour, 'bold')
-        for _, values, (name, colour, *_) in panel.curves
-    ]
-    names += [(level, name, style.GREY, 'normal') for name, level in panel.levels.items()]
-    names.sort(key=lambda name: name[0])
+    names = [(level, name, style.GREY, 'normal') for name, level in panel.levels.items()]
+    for _, values, (name, colour, *_) in panel.curves:
+        names.append((values[-1], f'{name} {values[-1]:.3g}', colour, 'bold'))
     low, high = _limits(panel)
-    gap = 0.085 * (high - low)  # one line of text
-    heights = list(
-        itertools.accumulate((name[0] for name in names), lambda below, own: max(own, below + gap))
-    )
-    excess = max(0, heights[-1] - high)
-    return [(height - excess, *name[1:]) for height, name in zip(heights, names)]
+    ends, height = [], -math.inf
+    for value, *name in sorted(names):
+        height = max(value, height + 0.085 * (high - low))  # one line of text
+        ends.append((height, *name))
+    excess = max(0, height - high)
+    return [(height - excess, *name) for height, *name in ends]
 
 
 def _sketch(panels, title, end, note):
     """`plot_history` as an SVG of the same size, in a hundredth of the time; `note` is beside the title."""
-    width, columns, heights = _layout(panels)
-    width, top, heights = (
-        style.SCREEN * width,
-        32 * bool(title),
-        [style.SCREEN * height for height in heights],
-    )
+    inches, columns, rows = _layout(panels)
+    width, top, heights = style.SCREEN * inches, 32 * bool(title), [style.SCREEN * row for row in rows]
     parts = [style.element('rect', width='100%', height='100%', fill='white')]
     parts.append(_words(width / 2, 22, title or '', text_anchor='middle', font_weight='bold', font_size=16))
     parts.append(_words(width - 8, 22, note, text_anchor='end'))
@@ -220,9 +211,9 @@ class LiveCurves(contextlib.AbstractContextManager):
     """A hook for training loops: call `curves(record)` after each point, and the figure grows.
 
     One display is updated in place, at most every `every` seconds and for at most a twentieth of the time.
-    With `end`, the last step or epoch, the axis goes that far and the time left is told; `levels` are those
-    of `plot_history`, `title` stands above. Outside a notebook records are only collected. Leaving a `with`
-    block, or `close()`, puts the figure of `plot_history` in place of the sketches.
+    With `end`, the last step or epoch, the time left is told; `title`, `levels` and `end` are those of
+    `plot_history`, whose figure takes the place of the sketches after a `with` block or `close()`. Outside a
+    notebook records are only collected.
 
     >>> with LiveCurves(title='BERT', end=3) as curves:
     ...     curves({'step': 1, 'mlm_loss': 9.0})

@@ -22,10 +22,10 @@ _PAUSE = 2.0  # seconds; a pair that stood for less was still being typed
 def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=None):
     """Try out a network, or two side by side, as the last expression of a cell; returns a `Playground`.
 
-    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one. Two are
-    `playground(a, b)`, each a name, a folder or `(net, vocab)`. `max_len` is the most tokens of a pair;
-    `examples` are pairs of sentences (None: those of `data/examples.tsv`). Raises `RuntimeMismatch` without
-    ipywidgets, `CheckpointError` if there is no such model.
+    `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one; two are
+    `playground(a, b)`, each a name, a folder or `(net, vocab)`. Pairs have up to `max_len` tokens; `examples`
+    are pairs of sentences (None: those of `data/examples.tsv`). Raises `RuntimeMismatch` without ipywidgets,
+    `CheckpointError` if there is no such model.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])

@@ -52,8 +52,8 @@ def plot_ratios(rows, *, title=None):
 def plot_sizes(points, *, forecast=None, levels=(), title=None):
     """Accuracy over the number of training pairs, on a logarithmic axis.
 
-    `points` are measured (pairs, accuracy); `forecast` is a predicted one, drawn hollow; `levels` are
-    (accuracy, name) of baselines. Raises `SettingsError` without points, or for a count not above 0.
+    `points` are measured (pairs, accuracy); a `forecast` is drawn hollow; `levels` are (accuracy, name) of
+    baselines. Raises `SettingsError` without points, or for a count not above 0.
 
     >>> plot_sizes([(1000, 0.6), (2000, 0.65)], forecast=(4000, 0.69)).alt
     'Accuracy over training pairs: 1,000 0.600, 2,000 0.650; forecast for 4,000 0.690.'

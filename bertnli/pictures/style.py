@@ -1,6 +1,7 @@
 """What all pictures share: the lecture-hall style, figures and HTML pages with alt text, checks, saving.
 
-Plain numbers in, a `Picture` or a `Page` out; no pyplot, and no difference is shown by colour alone.
+Plain numbers in, a `Picture` or a `Page` out, with `title` above; no pyplot, and no difference is shown by
+colour alone.
 Legend: N classes, H heads, T tokens, K positions that look (T or fewer), n points.
 """
 
