@@ -209,6 +209,8 @@ class PairRows(Rows):
             bad = BadRow('the columns are not understood', names, allowed, _NAME_THEM)
             raise self.located(bad, number)
         self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
+        if not self._read_label:
+            found.pop('label', None)
         self._places, self._width = [*map(found.get, _NAMES)], len(names)
         first = names[found['premise']]
         self._head = first if named and not self.form.startswith('JSON') else None
@@ -222,7 +224,7 @@ class PairRows(Rows):
         premise, hypothesis, label = cells[at_premise], cells[at_hypothesis], None
         if premise == self._head:
             raise BadRow(HEADER)
-        if self._read_label and at_label is not None:
+        if at_label is not None:
             label = self._read_label(cells[at_label])
         try:
             premise, hypothesis = self._clean(premise), self._clean(hypothesis)

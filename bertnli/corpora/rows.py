@@ -54,11 +54,12 @@ class Rows:
             self.parse = parse
 
     def __iter__(self):
+        parse, records = self.parse, self.records
+        several = hasattr(records, 'line_num')  # a record of CSV may have several lines: the first is told
         while True:
-            # Of a record of several lines, as CSV may have them, the first is told.
-            self.number = max(self.number, self.before + getattr(self.records, 'line_num', 0)) + 1
+            self.number += 1
             try:
-                row = self.parse(next(self.records))
+                row = parse(next(records))
             except StopIteration:
                 self.number -= 1
                 return
@@ -69,6 +70,8 @@ class Rows:
                 self._skip(bad)
             else:
                 yield row
+            if several:
+                self.number = self.before + records.line_num
 
     def _skip(self, bad):
         count, lines = self.skipped.get(bad.problem, (0, []))
