@@ -55,8 +55,8 @@ class Counterfactual(NamedTuple):
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
     """Who looks at whom, in all layers, while a `BERTClassifier` or `BERTModel` reads a pair: an `Attention`.
 
-    The sentences are raw or lists of words, cut to `max_len` tokens together. Raises `DataError` if one has
-    no words.
+    `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens together. Raises `DataError`
+    if a sentence has no words.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -76,10 +76,10 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """What deleting each word really changes: the label's probability with the word, less that without it.
 
-    `label` is a name (None: the network's own answer); the sentences are raw or lists of words, cut to
-    `max_len` tokens together. Values lie in [-1, 1]: above 0 the word speaks for the label; `<cls>` and
-    `<sep>`, which stay, have 0 (Zeiler & Fergus 2014; Li et al. 2016). Returns a `Saliency`. Raises
-    `DataError` if a sentence has no words, `SettingsError` for an unknown label.
+    `net` is a classifier, `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens,
+    `label` is a name (None: the network's own answer). Values lie in [-1, 1]: above 0 the word speaks for the
+    label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler & Fergus 2014; Li et al. 2016). Returns a
+    `Saliency`. Raises `DataError` if a sentence has no words, `SettingsError` for an unknown label.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -107,9 +107,9 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """Which words speak for a label, by gradient times input: quick, well known, and often wrong.
 
-    A token's value is, to first order, what the label's score above the mean would lose without the token's
-    vector (Simonyan et al. 2014; Shrikumar et al. 2017); `occlusion`, which takes, returns and raises the
-    same, measures that loss.
+    Takes `net`, `vocab`, `premise`, `hypothesis`, `label` and `max_len`, returns and raises as `occlusion`
+    does. A token's value is, to first order, what the label's score above the mean would lose without the
+    token's vector (Simonyan et al. 2014; Shrikumar et al. 2017); `occlusion` measures that loss.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -123,8 +123,9 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
 def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):
     """Gradient times input, averaged over the way from no word vectors to the pair's, in `steps`, one batch.
 
-    The values add up to what all word vectors together bring the label's score above the mean (Sundararajan
-    et al. 2017). Takes, returns and raises what `occlusion` does.
+    Takes `net`, `vocab`, `premise`, `hypothesis`, `label` and `max_len`, returns and raises as `occlusion`
+    does. The values add up to what all word vectors together bring the label's score above the mean
+    (Sundararajan et al. 2017).
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -176,7 +177,8 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
     """What would you have to change? Every single word whose exchange flips the answer, the surest first.
 
     The `top` likeliest fillings of each word's gap, by a pretrained `bert` with the same `vocab`, are tried
-    on the classifier `net`. Returns `Counterfactual`s; raises what `fill_mask` and `predict_pairs` do.
+    on the classifier `net`: one batch of pairs of at most `max_len` tokens. Returns `Counterfactual`s.
+    `premise` and `hypothesis` are raw or lists of words. Raises what `fill_mask` and `predict_pairs` do.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -212,7 +214,8 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
-    `net` is a classifier or a BERT. Raises `DataError` if there are no pairs, or a sentence has no words.
+    `net` is a classifier or a BERT, `batch_size` pairs of at most `max_len` tokens are read at a time. Raises
+    `DataError` if there are no pairs, or a sentence has no words.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -229,7 +232,7 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
 
 
 def nearest_words(net, vocab, word, count=8):
-    """The `count` words with the most similar rows of the embedding table, `Neighbour`s, the nearest first.
+    """The `count` words with the most similar rows of `net`'s embedding table, `Neighbour`s, nearest first.
 
     Special words are left out. Raises `DataError` for a word that the vocabulary does not have.
 

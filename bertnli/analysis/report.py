@@ -183,6 +183,8 @@ def expected_calibration_error(confidences, correct, bins=15):
 def fit_temperature(true, probabilities):
     """By what to divide the scores so that confidence is accuracy (Guo et al. 2017): above 1 if too sure.
 
+    `true` `(n,)` are label numbers, `probabilities` `(n, N)`; the temperature minimises their mean loss.
+
     >>> round(fit_temperature([0, 0, 0, 1], [[0.9, 0.1]] * 4), 2)
     2.0
     """
@@ -238,8 +240,9 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
     """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
 
     `data_iter` yields the seven arrays of `load_data_wiki`; set a `Batches`' `epoch` to compare networks on
-    the same masks. Of masked words, those numbered in `among` count, as a small vocabulary has it easier:
-    `mlm_accuracy` is the share that is guessed first. Raises `SettingsError` without batches.
+    the same masks. `mlm_accuracy` is the share of the masked words that are guessed first, `perplexity` the
+    exponential of their mean loss, `nsp_accuracy` the share of the pairs. `among` are the numbers of the
+    words that count, as a small vocabulary has it easier. Raises `SettingsError` without batches.
     """
     devices, tally = devices_of(net), Tally()
     with autograd.pause(train_mode=False):

@@ -72,8 +72,8 @@ def normalize(text):
 def words(sentence, known=None):
     """Split a raw sentence as SNLI's files are split, in lower case; what is split already stays as it is.
 
-    Right for 99.9 % of the sentences in SNLI's dev and test files. Brackets and quotes that the words `known`
-    to a vocabulary (its `token_to_idx`) have by their plain form alone (`(` for `-lrb-`) come in that.
+    Right for 99.9 % of the sentences in SNLI's dev and test files. `known` are the words of a vocabulary (its
+    `token_to_idx`): brackets and quotes that it has by their plain form alone (`(` for `-lrb-`) come in that.
 
     >>> words("The man's dogs don't run.")
     ['the', 'man', "'s", 'dogs', 'do', "n't", 'run', '.']
@@ -116,7 +116,7 @@ class Unread:
     """Counts what a network does not read of the pairs it is given: unknown words, and ends that were cut.
 
     `tell` warns if more than a tenth of the words are unknown, and if pairs were cut; above `max_unknown` it
-    raises `DataError`, but for fewer than `least` words. With `max_unknown` None it is silent.
+    raises `DataError`. With `max_unknown` None it is silent; fewer than `least` unknown words say nothing.
     """
 
     def __init__(self, max_unknown=MAX_UNKNOWN, least=2, where=None):

@@ -30,9 +30,9 @@ _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
 class Keeper:
     """Keeps the states of one run, the `keep` of `train_bert` and `train_nli`; `load()` is their `start`.
 
-    `run` says what makes the run this one (settings, checksums of the data) as flat JSON content. Every
-    `seconds` a state is kept, and so many `older` ones besides. `last` is the step of the newest, or None.
-    States of an earlier run go when the first is kept.
+    `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
+    another run is refused. Every `seconds` a state is kept (0: at each step), and so many `older` ones
+    besides. `last` is the step of the newest, or None. States of an earlier run go when the first is kept.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
