@@ -188,7 +188,7 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
     """
     check('top', top, int, 1)
     pair = [sentence_words(sentence, vocab) for sentence in (premise, hypothesis)]
-    pairs, exchanged = [tuple(pair)], []
+    pairs, changes = [tuple(pair)], []
     for name, side in ('premise', 0), ('hypothesis', 1):
         for place, word in enumerate(pair[side]):
             gap, changed = list(pair[side]), list(pair)
@@ -199,16 +199,11 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
                 if other != word and any(map(str.isalnum, other)):
                     changed[side] = [*gap[:place], other, *gap[place + 1 :]]
                     pairs.append(tuple(changed))
-                    exchanged.append((name, word, other))
-    answers = predict_pairs(net, vocab, pairs, batch_size=len(pairs), max_len=max_len, max_unknown=None)
-    whole, *answers = answers
-    found = zip(exchanged, answers)
-    flips = [
-        Counterfactual(*what, new.label, max(new.probabilities))
-        for what, new in found
-        if new.label != whole.label
-    ]
-    return sorted(flips, key=lambda flip: -flip.probability)
+                    changes.append((name, word, other))
+    options = {'batch_size': len(pairs), 'max_len': max_len, 'max_unknown': None}
+    whole, *answers = predict_pairs(net, vocab, pairs, **options)
+    found = [Counterfactual(*what, new.label, max(new.probabilities)) for what, new in zip(changes, answers)]
+    return sorted((one for one in found if one.label != whole.label), key=lambda one: -one.probability)
 
 
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):

@@ -1,7 +1,4 @@
-"""Unpack an archive into the cache.
-
-Of a reader's own archive, only the members that we read are unpacked, under our names, if not suspicious.
-"""
+"""Unpack an archive into the cache: of a reader's own, only the members that we read, if not suspicious."""
 
 import contextlib
 import errno

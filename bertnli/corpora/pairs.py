@@ -72,10 +72,8 @@ class PairFiles(NamedTuple):
         if getattr(self, split):
             return getattr(self, split)
         found = _split_files(self.folder, split) if self.folder else []
-        where, remedy = (
-            self.folder or 'the files named',
-            f'name the file: --{split} FILE, or PairFiles({split}=…)',
-        )
+        where = self.folder or 'the files named'
+        remedy = f'name the file: --{split} FILE, or PairFiles({split}=…)'
         if not found:
             allowed = f'a file like {split}.csv, {split}.tsv, {split}.jsonl or snli_1.0_{split}.txt'
             raise NotHere(f'no file for the split {split}', where, 'none', allowed, remedy)
@@ -206,8 +204,7 @@ class PairRows(Rows):
         if not {'premise', 'hypothesis', *asked} <= set(found):
             allowed = ', '.join(asked.values())
             allowed = allowed or 'premise, hypothesis and label; sentence1, sentence2 and gold_label'
-            bad = BadRow('the columns are not understood', names, allowed, _NAME_THEM)
-            raise self.located(bad, number)
+            raise self.located(BadRow('the columns are not understood', names, allowed, _NAME_THEM), number)
         self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
         if not self._read_label:
             found.pop('label', None)

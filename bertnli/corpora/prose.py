@@ -9,9 +9,8 @@ from .treebank import words
 # subtle: a library would do no better here. NLTK's Punkt needs a download or these abbreviations, and a
 # second to import; pySBD has had no release since 2021.
 _END = re.compile(r'(?<=[.!?…])["\'”’)\]]*(\s+)(?=["\'“‘(\[]*[^\Wa-z_])')
-_NO_END = re.compile(
-    r'\b(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Drs?|St|Prof|Sgt|Lt|Capt|Rev|Gen|vs|cf|No|Jr|Sr)\.$'
-)
+_TITLES = 'Mrs?|Ms|Drs?|St|Prof|Sgt|Lt|Capt|Rev|Gen|vs|cf|No|Jr|Sr'
+_NO_END = re.compile(rf'\b(?:[A-Z]|[A-Za-z]\.[A-Za-z]|{_TITLES})\.$')
 _ENDED = re.compile(r'[.!?…]["\'”’)\]]*$')
 
 

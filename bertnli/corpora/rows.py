@@ -22,8 +22,8 @@ _GAPS = (NO_LABEL, BLANK, HEADER, NO_SENTENCES)
 _LONGEST_LINE = 2**24  # bytes; no file, whatever it holds, fills the memory with one line
 _FIRST_LINES = 5  # how many line numbers are kept for each reason
 # How files begin that hold tables, but no text: spreadsheets (or archives), old spreadsheets, Parquet.
-BAD_ROW = 'correct or delete the line, or leave such rows out: --skip-bad, in Python max_skipped=1'
 _NO_TEXT = (b'PK\x03\x04', b'\xd0\xcf\x11\xe0', b'PAR1')
+BAD_ROW = 'correct or delete the line, or leave such rows out: --skip-bad, in Python max_skipped=1'
 
 
 class BadRow(DataError):

@@ -48,10 +48,7 @@ class _Finder:
 
 
 def wait_for_mxnet(afterwards):
-    """Prepare the process at the first import of MXNet, and call `afterwards` when it is complete.
-
-    If MXNet is there already, nothing is changed.
-    """
+    """Prepare the process at the first import of MXNet, unless it is there; then call `afterwards`."""
     there = sys.modules.get('mxnet')
     # After a failed import its library is loaded, too, and has asked for threads and kernels.
     if (there or _forget_halves()) and not done:  # a reload finds what was done here
