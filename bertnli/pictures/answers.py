@@ -14,7 +14,7 @@ _TRACK = '#F3F3F3'  # behind the bar of a probability
 
 @style.applied()
 def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label', 'true label')):
-    """Confusion matrix: `matrix` `(N, N)`, counts, rows true, columns predicted.
+    """Confusion matrix under `title`: `matrix` `(N, N)`, counts, rows true, columns predicted.
 
     A cell shows its count and its share of the row. `axes_names` are those of columns and rows. Raises
     `SettingsError` unless the matrix is square, not negative, and as large as `labels`.
@@ -43,7 +43,7 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
 
 @style.applied()
 def plot_reliability(confidences, correct, bins=10, *, title=None):
-    """Reliability diagram: accuracy against confidence in `bins`, and the number of examples in each.
+    """Reliability diagram under `title`: accuracy against confidence in `bins`, and the examples in each.
 
     `confidences` `(n,)` in [0, 1], `correct` `(n,)` 0 or 1. ECE, the expected calibration error, is the mean
     distance from the diagonal (Guo et al. 2017). Raises `SettingsError` for other values.
@@ -82,7 +82,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
 
 
 def show_probabilities(probabilities, labels, *, title=None):
-    """A bar and a number for each label, as a `Page`: fast enough for answers while a reader types.
+    """A bar and a number for each label under `title`, as a `Page`: fast enough while a reader types.
 
     Raises `SettingsError` unless the `probabilities` `(N,)` of the `labels` lie in [0, 1] and sum to 1.
 
@@ -110,7 +110,7 @@ def show_probabilities(probabilities, labels, *, title=None):
 
 @style.applied()
 def plot_lengths(lengths_by_name, *, max_len=None, title=None):
-    """Histograms of text lengths, and the share of texts longer than `max_len`.
+    """Histograms of text lengths under `title`, and the share of texts longer than `max_len`.
 
     `lengths_by_name` maps a name to numbers of tokens. The axis ends where 999 of 1,000 texts do (or at
     `max_len`). Raises `SettingsError` if there is nothing to count.
@@ -155,7 +155,7 @@ def _checked(name, given):
 
 @style.applied()
 def plot_labels(counts_by_split, labels, *, title=None):
-    """Label frequencies: a group of bars for each split, as shares, with the counts above.
+    """Label frequencies under `title`: a group of bars for each split, as shares, with the counts above.
 
     `counts_by_split` maps a split's name to N counts, or to {label: count}. Raises `SettingsError` if a split
     has other labels, or no example.
@@ -197,7 +197,7 @@ def _label_counts(name, given, labels):
 
 @style.applied()
 def plot_challenge(accuracies, before=None, *, title=None):
-    """Bars of the accuracy on each phenomenon, `{name: accuracy}`; marks show what it was `before`.
+    """Bars under `title` of accuracies by phenomenon, `{name: accuracy}`; marks show what was `before`.
 
     Raises `SettingsError` for accuracies outside [0, 1], or other names before.
 

@@ -32,7 +32,7 @@ _Panel = namedtuple('_Panel', 'name x curves levels')  # curves: (places, values
 
 @style.applied()
 def plot_history(records, *, x=None, end=None, levels=None, title=None):
-    """The curves of a training: losses, accuracies and the learning rate, each in its own panel.
+    """The curves of a training under `title`: losses, accuracies and the learning rate, a panel each.
 
     `records` are dictionaries, one for each point: 'step' or 'epoch', and some of 'mlm_loss', 'nsp_loss',
     'train_loss', 'dev_loss', 'train_acc', 'dev_acc', 'test_acc' and 'learning_rate' (drawn if it changes).

@@ -11,7 +11,7 @@ from . import style
 
 @style.applied()
 def plot_attention(weights, words, *, head=None, rows=None, title=None):
-    """Attention weights: a matrix for each head, a row for each token that looks, dark where it looks.
+    """Attention weights under `title`: a matrix for each head, a row for each token, dark where it looks.
 
     `weights` `(H, K, T)` or, of one head, `(K, T)`, in [0, 1], for T `words`; `rows` are the K that look
     (None: the first K words); `head` draws one only. Raises `SettingsError` if the shapes do not match.
@@ -77,10 +77,10 @@ _ROW, _LEFT, _RIGHT, _FAINTEST = 23, 150, 370, 0.05  # pixels: a word's height, 
 def show_attention_lines(weights, words, *, layer=0, head=0, title=None):
     """Attention between the sentences of a pair as lines from word to word, one head large, all beside it.
 
-    `weights` `(L, H, T, T)` and `words` `(T,)` are those of `attention`. The thicker a line, the more; below
-    0.05 there is none. Solid: the word of the premise looks; dashed: that of the hypothesis. A word under the
-    mouse or with the focus (Tab) is singled out. Returns a `Page`. Raises `SettingsError` for other shapes,
-    words without `<sep>`, and an unknown head.
+    `weights` `(L, H, T, T)` and `words` `(T,)` are those of `attention`; `layer` and `head` choose the large
+    one. The thicker a line, the more; below 0.05 there is none. Solid: the word of the premise looks; dashed:
+    that of the hypothesis. A word under the mouse or with the focus (Tab) is singled out. Returns a `Page`
+    under `title`. Raises `SettingsError` for other shapes, words without `<sep>`, and an unknown head.
 
     >>> weights = [[[[0.2, 0.1, 0.6, 0.1]] * 4]]
     >>> show_attention_lines(weights, ['dog', '<sep>', 'cat', '<sep>'])
@@ -217,7 +217,8 @@ def _salient_word(word, value, strength):
 def plot_points(points, kinds, labels, *, title=None, axes_names=('first direction', 'second direction')):
     """Points of the plane, each label with a colour and a shape of its own; large marks are the means.
 
-    `points` `(n, 2)`, `kinds` `(n,)` are indices into `labels`. Raises `SettingsError` if they do not match.
+    `points` `(n, 2)`, `kinds` `(n,)` are indices into `labels`; `axes_names` and `title` are written to it.
+    Raises `SettingsError` if they do not match.
 
     >>> plot_points([[0, 0], [2, 0], [1, 5]], [0, 0, 1], ['yes', 'no']).alt
     '3 points of the plane; means: yes (1.0, 0.0), no (1.0, 5.0).'

@@ -10,7 +10,7 @@ from . import style
 
 @style.applied()
 def plot_ratios(rows, *, title=None):
-    """Bars of speed ratios, one for each (name, ratio), on a logarithmic axis; slower ones point left.
+    """Bars of speed ratios under `title`, one for each (name, ratio), logarithmic; slower ones point left.
 
     Raises `SettingsError` without rows, or for a ratio that is not above 0.
 
@@ -50,7 +50,7 @@ def plot_ratios(rows, *, title=None):
 
 @style.applied()
 def plot_sizes(points, *, forecast=None, levels=(), title=None):
-    """Accuracy over the number of training pairs, on a logarithmic axis.
+    """Accuracy over the number of training pairs, on a logarithmic axis, under `title`.
 
     `points` are measured (pairs, accuracy); a `forecast` is drawn hollow; `levels` are (accuracy, name) of
     baselines. Raises `SettingsError` without points, or for a count not above 0.
@@ -86,7 +86,7 @@ def plot_sizes(points, *, forecast=None, levels=(), title=None):
 
 @style.applied()
 def plot_speedups(panels, *, title=None):
-    """Forecast speedups over the number of workers, both axes logarithmic.
+    """Forecast speedups over the number of workers under `title`, both axes logarithmic.
 
     `panels` is `{panel: {line: points}}`, points (workers, speedup), up to three lines a panel; dotted is the
     ideal. Raises `SettingsError` without lines, or for a number that is not above 0.
