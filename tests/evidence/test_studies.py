@@ -68,12 +68,13 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
 
 
 def test_contrast_continues_what_was_tuned_and_compares_both(data, tmp_path):
-    before, after = studies.contrast(tmp_path, data, **QUIET)
+    before, after, again = studies.contrast(tmp_path, data, **QUIET)
     assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
     shares = before['dev_challenge'].values()
     assert set(after['typed_otherwise']) == set(WAYS)
     assert before['dev_challenge_accuracy'] == pytest.approx(sum(shares) / len(shares))
     assert after['dev_accuracy'] != before['dev_accuracy']
+    assert again['train_loss'] != after['train_loss']
     assert 'test_challenge' not in after
 
 
