@@ -45,7 +45,7 @@ def measure(folders, count=200):
 
 def what_is_lost(model, premise, hypothesis):
     """What the answer's probability loses by each word, deleted and read as `<unk>`: two arrays (words,)."""
-    sentences = [sentence_words(sentence) for sentence in (premise, hypothesis)]
+    sentences = [sentence_words(sentence, model.vocab) for sentence in (premise, hypothesis)]
     whole = bertnli.predict_snli(model.net, model.vocab, *sentences)
     number, lost = bertnli.LABELS.index(whole.label), []
     for instead, side in itertools.product(([], ['<unk>']), (0, 1)):

@@ -313,8 +313,7 @@ def _finetune(out, bert, vocab, job):
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
-    metrics['unknown_words'] = dev.unknown
-    metrics['full_stop'] = _ends_in(train.table, vocab)
+    metrics.update(unknown_words=dev.unknown, full_stop=_ends_in(train.table, vocab))
     if settings.calibrate:  # kept beside the weights; `load_checkpoint` applies it
         judged = evaluate(net, dev_iter, devices)
         metrics['temperature'] = fit_temperature(judged.true, judged.probabilities)
