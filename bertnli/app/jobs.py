@@ -378,7 +378,7 @@ def evaluate_folder(
         if loaded.kind == 'nli':
             title, right = f'{split.capitalize()} split', judged.true == judged.predicted
             save(plot_confusion(judged.confusion, judged.labels, title=title), Path(out, 'confusion.png'))
-            calibration = plot_reliability(judged.probabilities.max(axis=1), right, title=title)
+            calibration = plot_reliability(judged.probabilities.max(axis=1), right, 15, title=title)
             save(calibration, Path(out, 'reliability.png'))
     return judged, metrics
 
