@@ -275,9 +275,8 @@ def finetune(out, bert, vocab, job):
     the words of the training pairs (`vocab` is ignored). To resume, give the same `bert` again. Raises what
     `pretrain` raises.
     """
-    places = job.preset.model.max_len
-    if bert is not None:
-        places = check_bert(getattr(bert, 'bert', bert)).encoder.pos_embedding.shape[1]
+    start, places = getattr(bert, 'bert', bert), job.preset.model.max_len
+    places = places if bert is None else check_bert(start).encoder.pos_embedding.shape[1]
     with _planned(out, job.preset.finetune, job.devices, places, job.limit):
         return _finetune(out, bert, vocab, job)
 
@@ -323,8 +322,8 @@ def _finetune(out, bert, vocab, job):
 
 def _ends_in(table, vocab):
     """Whether nearly all sentences end with a full stop, so that one which does not is something else."""
-    last = table.flat[table.starts + table.lengths - 1]
-    return bool((last == vocab.token_to_idx.get('.', -1)).mean() > 0.9)
+    last, stop = table.flat[table.starts + table.lengths - 1], vocab.token_to_idx.get('.', -1)
+    return bool((last == stop).mean() > 0.9)
 
 
 def _with_own_pairs(settings, vocab, job, **options):

@@ -76,13 +76,17 @@ class Rows:
     def _skip(self, bad):
         count, lines = self.skipped.get(bad.problem, (0, []))
         self.skipped[bad.problem] = count + 1, [*lines, self.number][:_FIRST_LINES]
-        if bad.problem not in _GAPS:
-            self._first = self._first or bad
-            self.located(bad, self.number)
-            if not self.max_skipped:
+        if bad.problem in _GAPS:
+            return
+        self.located(bad, self.number)
+        if not self.max_skipped:
+            try:
                 raise bad
-            if self.on_bad:
-                self.on_bad(bad)
+            finally:
+                del bad  # it keeps this call, and with it the open file, as this call would keep it
+        self._first = self._first or bad.with_traceback(None)
+        if self.on_bad:
+            self.on_bad(bad)
 
     def located(self, bad, number):
         bad.where = f'{self.name}, {self.unit} {number}'
@@ -120,9 +124,8 @@ def read_lines(path):
     with file:
         before = os.fstat(file.fileno())
         if before.st_size == 0 and stat.S_ISREG(before.st_mode):
-            raise DataError(
-                'the file is empty', path, '0 bytes', 'at least one line', 'copy or unpack it again'
-            )
+            remedy = 'copy or unpack it again'
+            raise DataError('the file is empty', path, '0 bytes', 'at least one line', remedy)
         start = file.peek(4)[:4]
         if start in _NO_TEXT:
             remedy = 'save the table as CSV (UTF-8), or unpack the archive'

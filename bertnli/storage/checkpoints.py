@@ -173,9 +173,8 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
         where = folder.absolute()  # a notebook runs in its own folder, which its reader may not know
         found = f'no readable manifest.json ({error.strerror})'
         allowed = f'{", ".join(SHIPPED)}, or a folder written by `bertnli pretrain`, `finetune` or `demo`'
-        raise CheckpointError(
-            'this is not a model folder', where, found, allowed, 'check the path'
-        ) from error
+        problem = 'this is not a model folder'
+        raise CheckpointError(problem, where, found, allowed, 'check the path') from error
     if kind and manifest['kind'] != kind:
         found, allowed = _KINDS[manifest['kind']], _KINDS[kind]
         remedy = '`bertnli pretrain` writes the one, `bertnli finetune` the other'
@@ -331,9 +330,8 @@ def load_pretrained_model(pretrained_model, *book, **options):
         found = f'{type(error).__name__}: {next(iter(str(error).splitlines()), "")}'
         allowed = 'vocab.json (a list of words) and pretrained.params (of a BERTModel)'
         remedy = "unpack it again; another edition's weights: net.load_parameters(path) of its own network"
-        raise CheckpointError(
-            'the published weights cannot be read', folder, found, allowed, remedy
-        ) from error
+        problem = 'the published weights cannot be read'
+        raise CheckpointError(problem, folder, found, allowed, remedy) from error
     _check_sizes(options, found, folder)
     if 'num_heads' not in options:
         found['num_heads'] = max(1, found['num_hiddens'] // 64)

@@ -1,9 +1,11 @@
 """Readers of SNLI, of WikiText-2 and of pairs: right on good files, clear on bad ones."""
 
 import contextlib
+import gc
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -270,3 +272,15 @@ def test_the_files_of_the_sample_are_whole():
         data = read_snli(folder, split=split)
         assert set(data[2]) == {0, 1, 2}
         assert os.path.basename(data.path) == f'snli_1.0_{split}.txt'
+
+
+def test_a_file_with_a_bad_line_is_closed_as_soon_as_it_is_told(tmp_path):
+    path = tmp_path / 'wiki.train.tokens'
+    path.write_bytes(b' a b . c d . \n \xff . \n')
+    gc.disable()  # which would come by some time later
+    try:
+        with contextlib.suppress(DataError):
+            read_wiki(path)
+        assert str(path) not in [os.path.realpath(link) for link in Path('/proc/self/fd').glob('*')]
+    finally:
+        gc.enable()
