@@ -153,10 +153,10 @@ def once(path, is_done, work):
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path.with_name(f'.{path.name}.lock'))
     try:
-        lock.acquire(timeout=1)
+        held = lock.acquire(timeout=1)
     except filelock.Timeout:
         print(f'waiting for another process that is preparing {path}', file=sys.stderr)
-    with lock:
-        # Whoever held the lock before us may have done the work.
-        if not is_done():
+        held = lock.acquire()
+    with held:
+        if not is_done():  # by whoever held the lock before us
             work()
