@@ -159,7 +159,8 @@ class PairRows(Rows):
         else:
             return self._comma_form(first, asked)
         self._objects = isinstance(value, dict)
-        return [*map(str, value)], functools.partial(map, functools.partial(_json_cells, list(value)))
+        read = _json_line if self.form == 'JSON lines' else _cells_of
+        return [*map(str, value)], functools.partial(map, functools.partial(read, list(value)))
 
     def _whole_json(self, first):
         problem, found = 'not a list of pairs', first
@@ -301,22 +302,22 @@ def _tab_cells(line):
     return decode(line).split('\t')
 
 
-def _json_cells(names, entry):
-    """The cells of an object or a list, which may be a line."""
-    value = entry
-    if isinstance(entry, (bytes, str)):
-        entry = decode(entry)
-        if not entry.strip():
-            raise BadRow(BLANK)
-        try:
-            value = json.loads(entry)
-        except (ValueError, RecursionError) as error:
-            raise BadRow('malformed JSON', entry, 'one object a line', BAD_ROW) from error
-    if isinstance(value, dict):
-        return [value.get(name) for name in names]
-    if not isinstance(value, list):
-        raise BadRow('malformed JSON', entry, 'an object', BAD_ROW)
-    return value
+def _json_line(names, line):
+    text = decode(line)
+    if not text.strip():
+        raise BadRow(BLANK)
+    try:
+        return _cells_of(names, json.loads(text), text)
+    except (ValueError, RecursionError) as error:
+        raise BadRow('malformed JSON', text, 'one object a line', BAD_ROW) from error
+
+
+def _cells_of(names, entry, text=None):
+    if isinstance(entry, dict):
+        return [entry.get(name) for name in names]
+    if not isinstance(entry, list):
+        raise BadRow('malformed JSON', text or entry, 'an object', BAD_ROW)
+    return entry
 
 
 def _without_brackets(parse):

@@ -149,6 +149,8 @@ BAD = {
     '{"premise": "a", "hypothesis": "b"}\n{"premise": \n': ('malformed JSON', 'line 2'),
     '{"premise": "a", "hypothesis": "b"}\n{"premise": 3, "hypothesis": "b"}\n': ('not a sentence', 'line 2'),
     '[{"premise": "a", "hypothesis": "b"}, 3]': ('malformed JSON', 'entry 2'),
+    '[{"premise": "a", "hypothesis": "b"}, ""]': ('malformed JSON', 'entry 2'),
+    '[{"premise": "a", "hypothesis": "b"}, "[\\"c\\", \\"d\\"]"]': ('malformed JSON', 'entry 2'),
     '[\n{"premise": \n': ('malformed JSON', ''),
     '["a"\n': ('malformed JSON', ''),
     '{"question": "a", "answer": "b"}\n': ('the columns are not understood', 'line 1'),
