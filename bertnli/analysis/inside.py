@@ -181,8 +181,8 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
     `premise` and `hypothesis` are raw or lists of words. Raises what `fill_mask` and `predict_pairs` do.
 
     >>> from bertnli import load_checkpoint
-    >>> model = load_checkpoint('bert-nli-small')
-    >>> found = counterfactuals(model.net, model.net.bert, model.vocab, 'A dog', 'runs')
+    >>> model, pretrained = map(load_checkpoint, ('bert-nli-small', 'bert-wikitext2'))
+    >>> found = counterfactuals(model.net, pretrained.net, model.vocab, 'A dog', 'runs')
     >>> all(one.word != one.instead for one in found)
     True
     """

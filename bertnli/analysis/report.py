@@ -215,7 +215,8 @@ def evaluate(net, data_iter, devices=None, progress=False):
             if len(under_way) > _AHEAD:
                 answers.append(_read(under_way.popleft()))
     answers += map(_read, under_way)
-    _check_batches(answers)
+    if not answers:
+        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     probabilities, true = (numpy.concatenate(arrays) for arrays in zip(*answers))  # (n, N), (n,)
     delivered = numpy.arange(len(true)) if order is None else numpy.concatenate(order)
     if len(delivered) != len(true):
@@ -229,11 +230,6 @@ def _with_bar(data_iter, progress):
     total = len(data_iter) if hasattr(data_iter, '__len__') else None
     # subtle: the bar gets an iterator; given the iterable, tqdm begins it twice, and each time is an epoch.
     return tqdm(iter(data_iter), 'evaluating', total, unit='batch', disable=not progress)
-
-
-def _check_batches(answers):
-    if not answers:
-        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
 
 
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
@@ -250,7 +246,8 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
             for shard, is_next in zip(*split_batch_multi_inputs(X, y, devices)):
                 _judge_guesses(net, shard, is_next, tally, among)
             tally.add(pairs=len(y))
-    _check_batches(tally['pairs'])
+    if not tally['pairs']:
+        raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return {
         'mlm_accuracy': tally.mean('found', 'words'),
         'perplexity': math.exp(tally.mean('loss', 'words')),

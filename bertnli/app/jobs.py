@@ -275,8 +275,9 @@ def finetune(out, bert, vocab, job):
     the words of the training pairs (`vocab` is ignored). To resume, give the same `bert` again. Raises what
     `pretrain` raises.
     """
-    start, places = getattr(bert, 'bert', bert), job.preset.model.max_len
-    places = places if bert is None else check_bert(start).encoder.pos_embedding.shape[1]
+    places = job.preset.model.max_len
+    if bert is not None:
+        places = check_bert(getattr(bert, 'bert', bert)).encoder.pos_embedding.shape[1]
     with _planned(out, job.preset.finetune, job.devices, places, job.limit):
         return _finetune(out, bert, vocab, job)
 
@@ -286,7 +287,7 @@ def _finetune(out, bert, vocab, job):
     if bert is None:
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
-    tuned, bert = isinstance(bert, BERTClassifier) and bert, getattr(bert, 'bert', bert)
+    net = bert if isinstance(bert, BERTClassifier) else BERTClassifier(bert)
     options = {'progress': job.progress, 'max_unknown': job.max_unknown}
     if settings.own_pairs:
         train = _with_own_pairs(settings, vocab, job, **options)
@@ -297,12 +298,11 @@ def _finetune(out, bert, vocab, job):
     train_iter = Batches(train, settings.batch_size, seed=settings.seed)
     dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
     if settings.dropout is not None:
-        bert.set_dropout(settings.dropout)
+        net.bert.set_dropout(settings.dropout)
     if settings.align_first:
-        begin_with_alignment(bert)
+        begin_with_alignment(net.bert)
     mx.random.seed(settings.seed)
-    net = tuned or BERTClassifier(bert)
-    if not tuned:
+    if net is not bert:  # its head is new
         net.classifier.initialize(init.Xavier(), ctx=devices)
     splits = {'train': (train, train.label_ids), 'dev': (dev, dev.label_ids)}
     hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
@@ -377,7 +377,7 @@ def evaluate_folder(
         if loaded.kind == 'nli':
             title, right = f'{split.capitalize()} split', judged.true == judged.predicted
             save(plot_confusion(judged.confusion, judged.labels, title=title), Path(out, 'confusion.png'))
-            calibration = plot_reliability(judged.probabilities.max(axis=1), right, 15, title=title)
+            calibration = plot_reliability(judged.probabilities.max(axis=1), right, bins=15, title=title)
             save(calibration, Path(out, 'reliability.png'))
     return judged, metrics
 

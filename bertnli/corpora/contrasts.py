@@ -81,21 +81,19 @@ def plural(noun):
 def contrast_pairs(premises, hypotheses, labels, count, seed=0):
     """`count` new pairs as three columns, [premises, hypotheses, labels], a function of the seed.
 
-    The three columns given are those of `read_snli`, words separated by blanks. Half of the new pairs change
-    one thing in a sentence at hand, the others fill a frame of `contrasts.tsv`. Every label follows from how
-    the pair was made.
+    The columns given are those of `read_snli`, words separated by blanks. A new pair changes one thing in a
+    sentence at hand, or fills a frame of `contrasts.tsv`. Its label follows from how it was made.
 
     >>> columns = contrast_pairs(['A man is sitting .'], ['A person is sitting .'], [0], 4)
     >>> [len(column) for column in columns]
     [4, 4, 4]
     """
     rng, tables, made = random.Random(seed), _tables(), []
-    rows = range(len(labels))
     while len(made) < count:
         if rng.random() < _FRAMES:
             pair = _fill(tables, rng)
         else:
-            row = rng.choice(rows)
+            row = rng.randrange(len(labels))
             pair = _change(tables, rng, premises[row].lower(), hypotheses[row].lower(), labels[row])
         # Most changes of a word contradict; too many would teach that sharing words is a contradiction.
         if pair and (pair[2] != _CONTRADICTION or rng.random() < _KEPT):

@@ -10,13 +10,19 @@ from pathlib import Path
 
 BUILD = 'mxnet-cu112'
 # What `readelf -d libmxnet.so` of that build names, and what those need, each after what it needs itself.
-_LIBRARIES = """
-    cudart.so.11.0=cuda-runtime  nvrtc.so.11.2=cuda-nvrtc  nvToolsExt.so.1=nvtx   cublasLt.so.11=cublas
-    cublas.so.11=cublas          cufft.so.10=cufft         curand.so.10=curand    cusparse.so.11=cusparse
-    cusolver.so.11=cusolver      nccl.so.2=nccl            cudnn.so.8=cudnn
-"""
-_PAIRS = (one.split('=') for one in _LIBRARIES.split())
-LIBRARIES = {f'lib{library}': f'nvidia-{package}-cu11' for library, package in _PAIRS}
+LIBRARIES = {
+    'libcudart.so.11.0': 'nvidia-cuda-runtime-cu11',
+    'libnvrtc.so.11.2': 'nvidia-cuda-nvrtc-cu11',
+    'libnvToolsExt.so.1': 'nvidia-nvtx-cu11',
+    'libcublasLt.so.11': 'nvidia-cublas-cu11',
+    'libcublas.so.11': 'nvidia-cublas-cu11',
+    'libcufft.so.10': 'nvidia-cufft-cu11',
+    'libcurand.so.10': 'nvidia-curand-cu11',
+    'libcusparse.so.11': 'nvidia-cusparse-cu11',
+    'libcusolver.so.11': 'nvidia-cusolver-cu11',
+    'libnccl.so.2': 'nvidia-nccl-cu11',
+    'libcudnn.so.8': 'nvidia-cudnn-cu11',
+}
 DRIVER = 'libcuda.so.1'
 # The machine code in that build's libmxnet.so; it holds no portable code (PTX) from which to make other.
 _CODE = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))

@@ -17,6 +17,7 @@ import sys
 from ..errors import RuntimeMismatch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
+_LATE = 'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
 done = {}  # what was changed in this process, in words, for report()
 
 
@@ -52,9 +53,7 @@ def wait_for_mxnet(afterwards):
     there = sys.modules.get('mxnet')
     # After a failed import its library is loaded, too, and has asked for threads and kernels.
     if (there or _forget_halves()) and not done:  # a reload finds what was done here
-        done['tuning'] = (
-            'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
-        )
+        done['tuning'] = _LATE
     if not there:
         sys.meta_path.insert(0, _Finder(afterwards))
 

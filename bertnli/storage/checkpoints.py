@@ -187,9 +187,8 @@ def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
         weights.update({name: weights[name] / temperature for name in weights if name.startswith(_LAST)})
     alone = hasattr(devices, 'device_typeid')
     _set_weights(net, weights, check_devices([devices] if alone else devices or try_all_gpus()), str(folder))
-    return Checkpoint(
-        net, vocab, manifest['kind'], settings, tuple(manifest['labels']), manifest['max_len'], notes
-    )
+    kind, labels, max_len = (manifest[name] for name in ('kind', 'labels', 'max_len'))
+    return Checkpoint(net, vocab, kind, settings, tuple(labels), max_len, notes)
 
 
 def run_of(folder):
