@@ -48,8 +48,8 @@ def _output_told():
         raise SettingsError('the output cannot be written', found=error.strerror) from error
 
 
-class _Commands(click.Group):
-    """A group whose commands report a `BertNLIError` and Ctrl-C in words."""
+class Telling:
+    """Over a `click.Command`: it reports a `BertNLIError` and Ctrl-C in words."""
 
     def invoke(self, ctx):
         try:
@@ -75,6 +75,10 @@ class _Commands(click.Group):
         if _in_cluster():  # at once: MXNet would wait for workers that wait for us
             end_at_once(code)
         ctx.exit(code)
+
+
+class _Commands(Telling, click.Group):
+    pass
 
 
 def _tell(text):
@@ -205,11 +209,11 @@ def _job(default, options):
     return jobs.Job(row, devices=devices, progress=_speaks() and not quiet, **options)
 
 
-_SETTINGS = {'help_option_names': ['-h', '--help'], 'max_content_width': 100, 'show_default': True}
-_SETTINGS['color'] = True  # keeps escape characters of a sentence in pipes and files: click would drop them
+SETTINGS = {'help_option_names': ['-h', '--help'], 'max_content_width': 100, 'show_default': True}
+SETTINGS['color'] = True  # keeps escape characters of a sentence in pipes and files: click would drop them
 
 
-@click.group(cls=_Commands, context_settings=_SETTINGS)
+@click.group(cls=_Commands, context_settings=SETTINGS)
 @click.version_option(package_name='bertnli')
 def main():
     """Natural language inference by fine-tuning BERT, on MXNet.

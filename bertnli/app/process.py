@@ -82,8 +82,8 @@ def _prepare_streams():
     warnings.formatwarning = lambda message, *_: visible(f'bertnli: {message}\n', sys.stderr)
 
 
-def run():
-    """Be the command; does not return."""
+def run(command=None):
+    """Be the `command`, or else `bertnli` itself; does not return."""
     interrupt = _Interrupt()
     interrupt.install()
     _prepare_streams()
@@ -91,7 +91,7 @@ def run():
     try:
         from .cli import end_at_once, main  # lazy: Ctrl-C may come while it loads
 
-        main()
+        (command or main)()
     except SystemExit as done:
         code = done.code
     except BaseException:
