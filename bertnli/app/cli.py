@@ -488,55 +488,6 @@ def _save(path, content):
 
 
 @main.command()
-@click.option('--json', metavar='FILE', required=True, help='Add the numbers to this file.')
-@_options('picture rounds')
-@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights, profile.')
-@click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
-@click.option('--mbit', default=1000.0, help='Bandwidth of their links, Mbit/s each way.')
-@click.option('--servers', default=2, help='Processes that sum the gradients.')
-@_options('workers data out')
-def scaling(json, picture, only, hosts, mbit, rounds, **options):
-    """Measure two workers, forecast 64. The forecast is for fast and slow networks.
-
-    \b
-    Example:   bertnli scaling --data DIR --json cluster.json
-               bertnli scaling --data DIR --json cluster.json --hosts hosts.txt --mbit 100
-    """
-    scaling = library.cluster.scaling
-    found, size = scaling.read(json), {name: options.pop(name) for name in ('workers', 'servers')}
-    options.update(out=options['out'] or 'runs/scaling', say=click.echo, **({'works': only} if only else {}))
-    if hosts:
-        found = scaling.measure_on_hosts(found, hosts, mbit, **size, **options)
-    else:
-        found = scaling.measure(rounds=rounds, found=found, **options)
-    _save(json, found)
-    if picture and 'forecast' in found:
-        figure = library.plot_speedups(scaling.lines(found), title='Forecast: 256 pairs a step')
-        library.pictures.style.save(figure, picture)
-
-
-@main.command()
-@click.argument('name', metavar='NAME')
-@click.option('--test', is_flag=True, help='Evaluate on test too, once everything has been chosen.')
-@_options('json data out devices quiet')
-def study(name, test, json, data, out, devices, quiet):
-    """Run a study (takes hours). NAME is pretraining, ladder, seeds, contrast, sizes or baselines.
-
-    \b
-    Example:   bertnli study seeds --data DIR --json seeds.json
-    """
-    studies = library.evidence.studies.STUDIES
-    if name not in studies:
-        raise SettingsError('unknown study', 'bertnli study', name, ', '.join(studies))
-    options = {'devices': library.parse_devices(devices), 'progress': not quiet}
-    rows = studies[name](out or 'runs/study', data, test=test, **options)
-    for row in rows:
-        numbers = [f'{key} {row[key]:.4f}' for key in row if key.endswith(('accuracy', 'perplexity'))]
-        click.echo(f'{row["name"]:30} {"  ".join(numbers)}')
-    _save(json, {'study': name, 'rows': rows, 'versions': library.runtime.report()})
-
-
-@main.command()
 def doctor():
     """Check this machine. Versions, devices, what the library set for MXNet, arithmetic.
 

@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: seconds of its laps, if somebody asks, as `bertnli scaling` does.
+"""Where the time of a training step goes: its laps, if `BERTNLI_LAPS` names a file for them.
 
-Each lap ends with a wait for all that MXNet was given, so that its time is its own. Together the laps are the
-step, which is longer than without such waits by what Python would have done meanwhile. Processors are known
-from /proc, where Linux tells of them.
+The repository's `data/measure_cluster.py` asks so. Each lap ends with a wait for all that MXNet was given, so
+that its time is its own. Together the laps are the step, which is longer than without such waits by what
+Python would have done meanwhile. Processors are known from /proc, where Linux tells of them.
 """
 
 import collections

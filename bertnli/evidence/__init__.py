@@ -1,5 +1,5 @@
-"""Measurements and studies behind the numbers in the README."""
+"""Measurements of this library against the chapter."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ['bench', 'studies'])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ['bench'])

@@ -1,11 +1,19 @@
-"""What bertnli scaling measures and forecasts; that steps are right is tested in test_launch.py."""
+"""What data/measure_cluster.py measures and forecasts; that steps are right is tested in test_launch.py."""
 
+import doctest
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bertnli import BertNLIError, DataError, SettingsError
-from bertnli.cluster import scaling
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'data'))
+import measure_cluster as scaling  # noqa: E402
 
 # Powers of two: 4 MB a step, 2 ms a pair, 0.25 s for each MB.
 FOUND = {
@@ -78,6 +86,37 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
     with pytest.raises(BertNLIError, match='a measurement failed') as caught:
         scaling.Jobs(tmp_path, tmp_path / 'nowhere').seconds('pretrain')
     assert 'nowhere' in str(caught.value)
+
+
+def test_the_script_adds_to_its_file_and_draws_the_forecast(tmp_path, monkeypatch):
+    """Instead of a job on hosts, 1.5 s."""
+    path, picture = tmp_path / 'found.json', tmp_path / 'forecast.png'
+    path.write_text(json.dumps({**scaling._with_forecast(json.loads(json.dumps(FOUND))), 'batch': 256}))
+    monkeypatch.setattr(scaling.Jobs, 'seconds', lambda *_, **options: (1.5, 0))
+    words = ['--json', path, '--picture', picture, '--hosts', 'hosts', '--mbit', 100, '--out', tmp_path]
+    done = CliRunner().invoke(scaling.main, [*map(str, words), '--only', 'pretrain', '--workers', '3'])
+    assert done.exit_code == 0, done.output
+    assert 'pretrain' in done.output
+    found = json.loads(path.read_text())
+    (row,) = found['checks']
+    assert row.pop('predicted') == pytest.approx(scaling.seconds_a_step(found, 'pretrain', 256, 3, 2, 1e8))
+    assert row == {'work': 'pretrain', 'workers': 3, 'servers': 2, 'mbit': 100, 'measured': 1.5}
+    assert found['batch'] == 256
+    assert picture.stat().st_size > 5000
+
+
+def test_an_unknown_measurement_is_told_by_the_process_without_a_traceback(tmp_path):
+    script, words = ROOT / 'data' / 'measure_cluster.py', ['--json', tmp_path / 'x', '--only', 'fly']
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.startswith('bertnli: no such measurement')
+    assert all(word in done.stderr for word in ('fly', *scaling.WORKS))
+    assert 'Traceback' not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_examples_of_the_script_are_right():
+    assert doctest.testmod(scaling) == (0, 2)
 
 
 @pytest.mark.slow

@@ -1,16 +1,25 @@
 """Tables of trainings on a slice of the sample: each run is one, and none is repeated."""
 
 import dataclasses
+import doctest
 import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bertnli import LABELS, PRESETS, ModelSettings, Vocab, download_extract, read_snli
 from bertnli.analysis.challenge import WAYS
 from bertnli.corpora.files import data_dir
 from bertnli.devices import cpu_devices
-from bertnli.evidence import studies
 from bertnli.settings import changed
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'data'))
+import measure_studies as studies  # noqa: E402
 
 # Tiny vocabularies lack many words.
 pytestmark = pytest.mark.filterwarnings('ignore:.*not in the vocabulary')
@@ -114,3 +123,30 @@ def test_pretrainings_are_compared_on_the_words_that_all_know(data, tmp_path):
     # The same gaps were counted for each, whatever its vocabulary.
     assert len({row['words'] for row in rows}) == 1
     assert len({row['vocabulary'] for row in rows}) > 1
+
+
+# --- the script -----------------------------------------------------------------------------------
+
+
+def test_the_script_prints_its_table_and_saves_it(data, tmp_path):
+    words = ['baselines', '--data', data, '--test', '--json', tmp_path / 'found.json', '--quiet']
+    done = CliRunner().invoke(studies.main, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['study'] == 'baselines'
+    assert found['versions'].keys() > {'mxnet', 'python'}
+    assert [line[:30].strip() for line in done.output.splitlines()] == [row['name'] for row in found['rows']]
+    assert all(f'test_accuracy {row["test_accuracy"]:.4f}' in done.output for row in found['rows'])
+
+
+def test_an_unknown_study_is_told_by_the_process_without_a_traceback():
+    command = [sys.executable, ROOT / 'data' / 'measure_studies.py', 'luck']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.startswith('bertnli: unknown study')
+    assert all(word in done.stderr for word in ('luck', *studies.STUDIES))
+    assert 'Traceback' not in done.stderr
+
+
+def test_the_examples_of_the_script_are_right():
+    assert doctest.testmod(studies) == (0, 1)

@@ -1,5 +1,10 @@
 """How long a step takes when machines share it: measured, fitted by a model of a few terms, and forecast.
 
+    python data/measure_cluster.py --data DIR --json data/results/cluster.json
+    python data/measure_cluster.py --data DIR --json data/results/cluster.json --hosts hosts.txt --mbit 100
+
+The first measures here and adds to the file, the second checks the forecast on several hosts. The model is
+
     seconds = fixed + each × B / W  +  latency + handling × bytes  +  bytes over the busiest link / bandwidth
 
 B examples a step, W workers, S servers; `bytes` is what a worker sends in a step, and receives again. The
@@ -19,10 +24,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..errors import BertNLIError, DataError, SettingsError
-from ..runtime import parameters_by_path, report
-from ..settings import PRESETS
-from ..storage.checkpoints import load_checkpoint
+import click
+
+from bertnli import PRESETS, BertNLIError, DataError, SettingsError, load_checkpoint, plot_speedups, report
+from bertnli.app.cli import SETTINGS, Telling
+from bertnli.app.process import run
+from bertnli.machine.disk import write_json
+from bertnli.pictures.style import save
+from bertnli.runtime import parameters_by_path
 
 WORKS = ('finetune', 'pretrain')
 SAME, PROFILE = 'weights', 'profile'  # how far weights differ, and where the time of a step goes
@@ -70,7 +79,7 @@ def measure_on_hosts(found, hosts, mbit, works=WORKS, *, workers=2, servers=2, *
     """Add to `found` the seconds a step on `hosts` (a file) with links of `mbit`, and the model's."""
     _check_works(works, WORKS)
     if 'model' not in found:
-        remedy = 'first run bertnli scaling without --hosts, with the same --json'
+        remedy = 'first run without --hosts, with the same --json'
         raise SettingsError('no forecast to check yet', remedy=remedy)
     jobs, size = Jobs(**place), {'workers': workers, 'servers': servers}
     for work in works:
@@ -196,7 +205,7 @@ class Jobs:
         return rows
 
     def profile(self, work, rounds):
-        """Seconds a step of four ways to work, and the `laps` of a step: where they go (stopwatch.py).
+        """Seconds a step of four ways to work, and its `laps`: where they go (cluster/stopwatch.py).
 
         One process `alone`, with `half` the batch, two such processes `beside` each other that do not
         communicate, and two workers `together`.
@@ -265,3 +274,39 @@ def _run(words, *, laps=None, workers=0, servers=1, hosts=None):
     if done.returncode:
         found = done.stderr.strip()[-200:] or done.returncode
         raise BertNLIError('a measurement failed', ' '.join(command[2:]), found)
+
+
+class _Command(Telling, click.Command):
+    pass
+
+
+@click.command(cls=_Command, context_settings=SETTINGS)
+@click.option('--json', 'path', metavar='FILE', required=True, help='Add the numbers to this file.')
+@click.option('--picture', metavar='FILE', help='Save a figure of the forecast (PNG).')
+@click.option('--rounds', default=3, help='Repetitions of each measurement.')
+@click.option('--only', multiple=True, metavar='WORK', help='finetune, pretrain, weights, profile.')
+@click.option('--hosts', metavar='FILE', help='Check the forecast on these hosts.  [default: measure here]')
+@click.option('--mbit', default=1000.0, help='Bandwidth of their links, Mbit/s each way.')
+@click.option('--workers', default=2, help='Processes that train on them.')
+@click.option('--servers', default=2, help='Processes that sum the gradients.')
+@click.option('--data', metavar='DIR', help='Folder with the archives, or "download".  [default: the sample]')
+@click.option('--out', metavar='DIR', default='runs/scaling', help='Folder for the trainings.')
+def main(path, picture, rounds, only, hosts, mbit, workers, servers, **options):
+    """Measure two workers, forecast 64. The forecast is for fast and slow networks.
+
+    \b
+    Example:   python data/measure_cluster.py --data DIR --json cluster.json
+               python data/measure_cluster.py --data DIR --json cluster.json --hosts hosts.txt --mbit 100
+    """
+    found, options = read(path), {**options, 'say': click.echo, **({'works': only} if only else {})}
+    if hosts:
+        found = measure_on_hosts(found, hosts, mbit, workers=workers, servers=servers, **options)
+    else:
+        found = measure(rounds=rounds, found=found, **options)
+    write_json(path, found)
+    if picture and 'forecast' in found:
+        save(plot_speedups(lines(found), title='Forecast: 256 pairs a step'), picture)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,4 +1,6 @@
-"""Studies: tables of several trainings, for the README and the model cards.
+"""Studies: tables of several trainings, for the README and the model cards. They write `results/NAME.json`.
+
+    python data/measure_studies.py seeds --data DIR --test --json data/results/seeds.json
 
 A study is a list of runs. Each run has a folder of its own, resumes where it was interrupted, and is
 evaluated on dev; on test only when that is asked for, once everything has been chosen.
@@ -11,19 +13,29 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+import click
 import numpy as onp
 
-from ..analysis.baselines import hypothesis_only_baseline, overlap_baseline
-from ..analysis.challenge import judge_challenge, judge_typing
-from ..app.jobs import Job, evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
-from ..corpora.files import download_extract
-from ..machine.disk import whole_file
-from ..pictures.speed import plot_sizes
-from ..pictures.style import save
-from ..settings import changed
-from ..storage.checkpoints import load_checkpoint
-from ..text import read_snli
-from ..tokens import RESERVED
+from bertnli import (
+    RESERVED,
+    SettingsError,
+    download_extract,
+    hypothesis_only_baseline,
+    judge_challenge,
+    judge_typing,
+    load_checkpoint,
+    overlap_baseline,
+    parse_devices,
+    plot_sizes,
+    read_snli,
+    report,
+)
+from bertnli.app.cli import SETTINGS, Telling
+from bertnli.app.jobs import Job, evaluate_folder, finetune, judge_pretraining, preset, pretrain, pretrained
+from bertnli.app.process import run
+from bertnli.machine.disk import whole_file, write_json
+from bertnli.pictures.style import save
+from bertnli.settings import changed
 
 _CAPITALS = re.compile(r'\S*[A-Z][^\s)]*')  # a word with one, up to a bracket of the parse
 _TYPED = 2000  # dev pairs that are typed otherwise
@@ -197,3 +209,35 @@ def _without_capitals(folder, data):
                         first, second = (_CAPITALS.sub('<unk>', parse) for parse in (first, second))
                     file.write('\t'.join([label, first, second, rest]).encode())
     return folder
+
+
+class _Command(Telling, click.Command):
+    pass
+
+
+@click.command(cls=_Command, context_settings=SETTINGS)
+@click.argument('name', metavar='NAME')
+@click.option('--data', metavar='DIR', help='Folder with the archives, or "download".  [default: the sample]')
+@click.option('--test', is_flag=True, help='Evaluate on test too, once everything has been chosen.')
+@click.option('--json', 'path', metavar='FILE', help='Save the numbers.')
+@click.option('--out', metavar='DIR', default='runs/study', help='Folder for the trainings.')
+@click.option('--devices', metavar='WHICH', help='gpu, gpu:0,1, cpu or cpu:2.')
+@click.option('--quiet', is_flag=True, help='No progress bars.')
+def main(name, data, test, path, out, devices, quiet):
+    """Run a study (takes hours). NAME is pretraining, ladder, seeds, contrast, sizes or baselines.
+
+    \b
+    Example:   python data/measure_studies.py seeds --data DIR --json seeds.json
+    """
+    if name not in STUDIES:
+        raise SettingsError('unknown study', 'measure_studies.py', name, ', '.join(STUDIES), 'choose one')
+    rows = STUDIES[name](out, data, test=test, devices=parse_devices(devices), progress=not quiet)
+    for row in rows:
+        numbers = [f'{key} {row[key]:.4f}' for key in row if key.endswith(('accuracy', 'perplexity'))]
+        click.echo(f'{row["name"]:30} {"  ".join(numbers)}')
+    if path:
+        write_json(path, {'study': name, 'rows': rows, 'versions': report()})
+
+
+if __name__ == '__main__':
+    run(main)
