@@ -139,8 +139,8 @@ def test_an_archive_as_github_makes_it_holds_the_whole_library(tmp_path):
     held = set(zipfile.ZipFile(wheel).namelist())
     own = [*(ROOT / 'bertnli').rglob('*.py'), *(ROOT / 'bertnli' / 'weights').rglob('*.*')]
     assert {str(path.relative_to(ROOT)) for path in own} <= held
-    # Of data/ all that the package reads, and no scripts or results.
-    read = [path for path in (ROOT / 'data').rglob('*') if path.suffix in ('.txt', '.tokens', '.tsv', '.md')]
+    # Of data/ all that the package and its lessons read, and no scripts.
+    read = [path for path in (ROOT / 'data').rglob('*.*') if path.is_file() and '.py' not in path.suffix]
     assert {name for name in held if '/data/' in name} == {f'bertnli/{p.relative_to(ROOT)}' for p in read}
 
 
