@@ -1,11 +1,12 @@
 """Benchmarks against the chapter's code, in one run: ratios, not seconds.
 
 Each measurement runs in a process of its own: the chapter's with d2l as published and MXNet's own defaults,
-ours with what `runtime` sets, and PyTorch's if it is installed. They alternate, and medians are compared,
-because machines are noisy. `bertnli bench` prints the table; `--json` saves it.
+ours with what `runtime` sets, and compiled PyTorch's (peer.py), if it is installed. They alternate, and
+medians are compared, because machines are noisy. `bertnli bench` prints the table; `--json` saves it.
 """
 
 import functools
+import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
@@ -14,6 +15,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as onp
@@ -31,6 +33,7 @@ from ..runtime import autograd, gluon, init, mx, nn, np, npx
 from ..settings import FinetuneSettings
 from ..text import SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
+from .peer import peer
 
 BATCH, MAX_LEN, UNITS, FFN, HEADS, LAYERS = 256, 128, 128, 128, 2, 2  # the chapter's
 _UNITS = {
@@ -41,6 +44,17 @@ _UNITS = {
     'predict': 'pairs/s',
 }
 WORKS = tuple(_UNITS)
+_PEER = 'pretrain', 'finetune', 'predict'  # what PyTorch can do, too
+# What the operators of a step are for, by parts of their names.
+_FAMILIES = {
+    'optimizer': 'adam_update',
+    'dropout': 'dropout',
+    'layer norm': 'layernorm layer_norm batchnorm batch_norm diag',
+    'matrix products': 'fullyconnected fully_connected batch_dot interleaved',
+    'softmax and masks': 'softmax sequence',
+    'word vectors': 'embedding',
+}
+_BEGAN = 'BERTNLI_BEGAN'  # when a process of ours was started, seconds since 1970
 
 
 def _paragraphs(data, limit):
@@ -64,10 +78,20 @@ def _timed(work):
     return time.perf_counter() - start
 
 
-def _steps(step, batches, count):
-    """Seconds of each of `count` steps, after two for warming up."""
-    seconds = [_timed(lambda batch=batch: step(batch)) for batch, _ in zip(batches, range(count + 2))]
-    return seconds[2:] or seconds
+def _since_start():
+    """Seconds since this process was started: until the first step a class waits that long."""
+    now = time.time()
+    return now - float(os.environ.get(_BEGAN, now))
+
+
+def _steps(step, batches, count, warm_up=2):
+    """The rate of `count` steps without the first `warm_up`, and when the first one was done."""
+    seconds, first = [], None
+    for batch, _ in zip(batches, range(count)):
+        seconds.append(_timed(lambda batch=batch: step(batch)))
+        first = _since_start() if first is None else first
+    later = seconds[warm_up:] or seconds
+    return {'rate': BATCH * len(later) / sum(later), 'first_step_s': first}
 
 
 def _chapter_encode(vocab, pair):
@@ -136,7 +160,7 @@ def _chapter_pretrain(data, scale):
         trainer.step(1)
         return float(mlm[0]), float(nsp[0])
 
-    return [BATCH / seconds for seconds in _steps(step, loader, scale)]
+    return _steps(step, loader, scale + 2)
 
 
 def _chapter_finetune(data, scale):
@@ -149,17 +173,17 @@ def _chapter_finetune(data, scale):
         split = d2l.split_batch_multi_inputs
         d2l.train_batch_ch13(net, batch[:3], batch[3], loss, trainer, [mx.cpu()], split)
 
-    return [BATCH / seconds for seconds in _steps(step, loader, 2 * scale)]
+    return _steps(step, loader, 2 * scale + 2)
 
 
 def _chapter_wiki_dataset(data, scale):
     paragraphs = [list(p) for p in _paragraphs(data, 400 * scale)]
-    return [len(paragraphs) / _timed(lambda: runtime.d2l._WikiTextDataset(paragraphs, MAX_LEN))]
+    return {'rate': len(paragraphs) / _timed(lambda: runtime.d2l._WikiTextDataset(paragraphs, MAX_LEN))}
 
 
 def _chapter_snli_dataset(data, scale):
     vocab, pairs = _vocab(data), _pairs(data, 'train', 10_000 * scale)
-    return [len(pairs[2]) / _timed(lambda: _chapter_snli(pairs, vocab))]
+    return {'rate': len(pairs[2]) / _timed(lambda: _chapter_snli(pairs, vocab))}
 
 
 def _chapter_predict(data, scale):
@@ -170,7 +194,7 @@ def _chapter_predict(data, scale):
         for inputs in gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH):
             npx.softmax(net(inputs[:3])).asnumpy()
 
-    return [len(pairs[2]) / _timed(work)]
+    return {'rate': len(pairs[2]) / _timed(work)}
 
 
 def _our_net(vocab, bert_alone=False):
@@ -184,19 +208,22 @@ def _our_pretrain(data, scale):
     vocab = _vocab(data)
     dataset = WikiTextDataset(_paragraphs(data, None), MAX_LEN, vocab=vocab)
     given = Batches(dataset, BATCH), _our_net(vocab, bert_alone=True), gluon.loss.SoftmaxCELoss(), len(vocab)
-    for steps in (2, 8 * scale):  # the first for warming up
-        result = train_bert(*given, num_steps=steps, log_interval=steps, progress=False)
-    return [result.pairs_per_second]
+    train_bert(*given, num_steps=1, log_interval=1, progress=False)
+    first = _since_start()
+    result = train_bert(*given, num_steps=8 * scale, log_interval=8 * scale, progress=False)
+    return {'rate': result.pairs_per_second, 'first_step_s': first}
 
 
 def _our_finetune(data, scale):
     vocab, settings = _vocab(data), FinetuneSettings(num_epochs=1)
-    dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 20 * scale), MAX_LEN, vocab)
-    few = SNLIBERTDataset(_pairs(data, 'dev', BATCH), MAX_LEN, vocab)
+    dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 20 * scale), MAX_LEN, vocab, verbose=False)
+    few = SNLIBERTDataset(_pairs(data, 'dev', BATCH), MAX_LEN, vocab, verbose=False)
     net, dev = _our_net(vocab), Batches(few, len(few), shuffle=False)
-    for train_iter in (Batches(few, len(few)), Batches(dataset, BATCH)):  # the first for warming up
-        result = train_nli(net, train_iter, dev, settings, progress=False)
-    return [result.examples_per_second, _plain_operations(dataset.lengths)]
+    train_nli(net, Batches(few, len(few)), dev, settings, progress=False)
+    first = _since_start()
+    result = train_nli(net, Batches(dataset, BATCH), dev, settings, progress=False)
+    done = result.examples_per_second * _plain_operations(dataset.lengths)
+    return {'rate': result.examples_per_second, 'first_step_s': first, 'operations': done}
 
 
 def _our_wiki_dataset(data, scale):
@@ -209,12 +236,12 @@ def _our_wiki_dataset(data, scale):
         for start in range(0, len(rows), BATCH):
             dataset.batch(rows[start : start + BATCH], rng)
 
-    return [len(paragraphs) / _timed(work)]
+    return {'rate': len(paragraphs) / _timed(work)}
 
 
 def _our_snli_dataset(data, scale):
     vocab, pairs = _vocab(data), _pairs(data, 'train', 10_000 * scale)
-    return [len(pairs[2]) / _timed(lambda: SNLIBERTDataset(pairs, MAX_LEN, vocab))]
+    return {'rate': len(pairs[2]) / _timed(lambda: SNLIBERTDataset(pairs, MAX_LEN, vocab))}
 
 
 def _our_predict(data, scale):
@@ -222,12 +249,100 @@ def _our_predict(data, scale):
     pairs = [SentencePair(p.split(), h.split(), None) for p, h, _ in zip(*columns)]
     net = _our_net(vocab)
     list(predict_pairs(net, vocab, pairs[:BATCH], max_unknown=None))
-    rate = len(pairs) / _timed(lambda: list(predict_pairs(net, vocab, pairs)))
+    rate = len(pairs) / _timed(lambda: list(predict_pairs(net, vocab, pairs, max_unknown=None)))
     single = [
         _timed(lambda p=p, h=h: predict_snli(net, vocab, p, h, max_unknown=None))
         for p, h, _ in [*zip(*columns)][:50]
     ]
-    return [rate, 1e3 * statistics.median(single)]
+    return {'rate': rate, 'single_pair_ms': 1e3 * statistics.median(single)}
+
+
+# --- compiled PyTorch, on our batches -------------------------------------------------------------
+
+
+def _peer(vocab):
+    return peer(len(vocab), UNITS, FFN, HEADS, LAYERS)
+
+
+def _torch_steps(vocab, name, batches):
+    torch, net, step = _peer(vocab)
+    # Shapes are unknown to the compiler: no batch is as long as the last.
+    loss = torch.compile(getattr(net, name), dynamic=True)
+    batches = [[torch.from_numpy(onp.asarray(x, dtype='int64')) for x in batch] for batch in batches]
+    compile_s, first = _timed(lambda: step(loss, batches[0])), _since_start()
+    # What is compiled again for a shape of another kind belongs to the first quarter, which does not count.
+    found = _steps(lambda batch: step(loss, batch), batches, len(batches), len(batches) // 4)
+    return {**found, 'first_step_s': first, 'compile_s': compile_s}
+
+
+def _torch_pretrain(data, scale):
+    vocab, rng, batches = _vocab(data), onp.random.default_rng(0), []
+    dataset = WikiTextDataset(_paragraphs(data, None), MAX_LEN, vocab=vocab)
+    for rows in Batches(dataset, BATCH).order()[: 12 * scale]:
+        ids, segments, lengths, positions, weights, words, is_next = dataset.batch(rows, rng)
+        positions = onp.pad(positions, ((0, 0), (1, 0)))  # that of '<cls>' in front
+        batches.append([ids, segments, lengths, positions, onp.flatnonzero(weights), words, is_next])
+    return _torch_steps(vocab, 'pretrain', batches)
+
+
+def _torch_finetune(data, scale):
+    vocab = _vocab(data)
+    dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 20 * scale), MAX_LEN, vocab, verbose=False)
+    batches = [dataset.batch(rows) for rows in Batches(dataset, BATCH).order()]
+    return _torch_steps(vocab, 'finetune', [(*inputs, labels) for inputs, labels in batches])
+
+
+def _torch_predict(data, scale):
+    vocab, columns = _vocab(data), _pairs(data, 'test', 2_000 * scale)
+    torch, net, _ = _peer(vocab)
+    forward = torch.compile(net.eval(), dynamic=True)
+
+    def answers(*columns):
+        dataset = SNLIBERTDataset(columns, MAX_LEN, vocab, verbose=False, max_unknown=1)
+        with torch.inference_mode():
+            for rows in Batches(dataset, min(BATCH, len(dataset)), shuffle=False).order():
+                inputs = [torch.from_numpy(onp.asarray(x, dtype='int64')) for x in dataset.batch(rows)[0]]
+                forward(*inputs).softmax(-1).numpy()
+
+    ones = [[[cell] for cell in row] for row in [*zip(*columns)][:50]]
+    for some in (columns, *ones[:2]):  # compiles for batches, and for one pair
+        answers(*some)
+    single = [_timed(lambda one=one: answers(*one)) for one in ones]
+    rate = len(columns[2]) / _timed(lambda: answers(*columns))
+    return {'rate': rate, 'single_pair_ms': 1e3 * statistics.median(single)}
+
+
+# --- where a step's time goes ---------------------------------------------------------------------
+
+
+def _our_profile(data, scale):
+    """Shares of the time of both trainings, by what operators are for; the rest are passes over memory."""
+    found = {}
+    for work, train in ('finetune', _our_finetune), ('pretrain', _our_pretrain):
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {'profile_imperative': True, 'aggregate_stats': True}
+            mx.profiler.set_config(filename=os.path.join(folder, 'profile.json'), **settings)
+            mx.profiler.set_state('run')
+            train(data, scale)
+            npx.waitall()
+            mx.profiler.set_state('stop')
+            operators = json.loads(mx.profiler.dumps(reset=True, format='json'))['Time']['operator']
+        spent = dict.fromkeys([*_FAMILIES, 'passes over memory'], 0.0)
+        for name, row in operators.items():
+            spent[_family(name)] += row['Total']
+        found[work] = {name: ms / sum(spent.values()) for name, ms in spent.items()}
+    return found
+
+
+def _family(name):
+    """What an operator is for.
+
+    >>> _family('_backward_npi_dropout'), _family('broadcast_add')
+    ('dropout', 'passes over memory')
+    """
+    name = name.lower()
+    known = (key for key, parts in _FAMILIES.items() if any(part in name for part in parts.split()))
+    return next(known, 'passes over memory')
 
 
 def _plain_operations(lengths):
@@ -243,23 +358,22 @@ def _our_machine(data, scale, size=2048):
     """Operations a second of this machine in MXNet's best matrix product, the largest of five."""
     a = np.ones((size, size))
     seconds = [_timed(lambda: npx.fully_connected(a, a, num_hidden=size, no_bias=True)) for _ in range(5)]
-    return [2 * size**3 / min(seconds)]
+    return {'rate': 2 * size**3 / min(seconds)}
 
 
 def measure(side, work, data, scale):
-    """One measurement in this process: a list of numbers, the first a rate, and the peak memory in MB."""
+    """One measurement in this process: numbers by name, among them a `rate` and the peak memory in MB."""
     numbers = globals()[f'_{side}_{work}'](data, scale)
-    if side == 'chapter':
-        numbers = [statistics.median(numbers)]
     peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {'numbers': numbers, 'peak_mb': round(peak / 1024)}
+    return {**numbers, 'peak_mb': round(peak / 1024)}
 
 
 def _in_process(side, work, data, scale):
     """The same in a new process; the chapter's keeps MXNet's own threads, allocator and kernels."""
     threads = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
     environment = {name: value for name, value in os.environ.items() if name not in threads}
-    environment['BERTNLI_TUNING'] = 'off' if side == 'chapter' else 'on'
+    environment['BERTNLI_TUNING'] = 'on' if side == 'our' else 'off'
+    environment[_BEGAN] = str(time.time())
     command = [sys.executable, '-m', 'bertnli.evidence.bench', side, work, str(scale), data or '']
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -271,87 +385,50 @@ def _in_process(side, work, data, scale):
 def compare(works=WORKS, *, data=None, rounds=3, scale=2, say=print):
     """Measure chapter and library in turn, `rounds` times each; returns JSON content.
 
-    Each work has `chapter`, `bertnli` (medians, in `unit`), `ratio` (median of the rounds' ratios), all
-    `ratios`, and the peak memory of both in MB. Raises `SettingsError` for a work that is not in `WORKS`.
+    `works` are some of `WORKS`, on `data` as `data_dir` takes it (None: the sample), `scale` times the least;
+    `say` receives each line of the table. Each work has `chapter`, `bertnli` (medians, in `unit`), `ratio`
+    (median of the rounds' ratios), all `ratios`, and what else was measured of both: peak memory in MB,
+    seconds from the start of Python to the end of the first step, milliseconds for a single pair. `torch`
+    holds the same against compiled PyTorch. Raises `SettingsError` for a work that is not in `WORKS`.
     """
     if unknown := [work for work in works if work not in WORKS]:
         raise SettingsError('unknown measurement', None, unknown, ', '.join(WORKS))
     found, measured = {'machine': runtime.report(), 'rounds': rounds, 'scale': scale}, (data, scale)
     for work in works:
-        row, ratios, theirs, ours = _in_turn('chapter', work, rounds, measured)
-        peaks = [max(result['peak_mb'] for result in results) for results in (theirs, ours)]
-        row.update(unit=_UNITS[work], ratios=ratios, chapter_peak_mb=peaks[0], bertnli_peak_mb=peaks[1])
+        row = found[work] = _in_turn('chapter', work, rounds, measured)
         if work == 'finetune':
-            machine = _in_process('our', 'machine', *measured)['numbers'][0]
-            done = statistics.median(r['numbers'][0] * r['numbers'][1] for r in ours)
-            row.update(matrix_rate=machine, share_of_matrix_rate=done / machine)
-        if work == 'predict':
-            row['single_pair_ms'] = statistics.median(r['numbers'][1] for r in ours)
-        found[work] = row
-        say(_line(work, row['chapter'], row) + f'   peak {peaks[0]} → {peaks[1]} MB')
-    if 'finetune' in works and importlib.util.find_spec('torch'):
-        found['torch'] = {}
-        for padding in ('padded', 'grouped'):  # to `MAX_LEN`, or by length
-            row = found['torch'][padding] = _in_turn(f'torch_{padding}', 'finetune', rounds, measured)[0]
-            say(_line(f'torch {padding}', row['torch'], {**row, 'unit': _UNITS['finetune']}))
+            machine = _in_process('our', 'machine', *measured)['rate']
+            row.update(matrix_rate=machine, share_of_matrix_rate=row.pop('bertnli_operations') / machine)
+        peaks = row['chapter_peak_mb'], row['bertnli_peak_mb']
+        say(_line(work, row['chapter'], row) + '   peak {:.0f} → {:.0f} MB'.format(*peaks))
+    if {'finetune', 'pretrain'} <= set(works):
+        found['profile'] = _in_process('our', 'profile', *measured)
+    if importlib.util.find_spec('torch'):
+        found['torch'] = {'version': importlib.metadata.version('torch')}
+        for work in [work for work in works if work in _PEER]:
+            row = found['torch'][work] = _in_turn('torch', work, rounds, measured)
+            say(_line(f'{work}, torch', row['torch'], row))
     return found
 
 
 def _in_turn(side, work, rounds, measured):
-    """A side against ours in turn: the row of medians, the ratios, and all results of both."""
-    theirs, ours = [], []
+    """A side against ours in turn: medians of all that both measured, and the rounds' ratios."""
+    results = {side: [], 'bertnli': []}
     for _ in range(rounds):
-        theirs.append(_in_process(side, work, *measured))
-        ours.append(_in_process('our', work, *measured))
-    rates = [[result['numbers'][0] for result in results] for results in (theirs, ours)]
-    ratios = [b / a for a, b in zip(*rates)]
-    their, our, ratio = map(statistics.median, (*rates, ratios))
-    return {side.partition('_')[0]: their, 'bertnli': our, 'ratio': ratio}, ratios, theirs, ours
+        results[side].append(_in_process(side, work, *measured))
+        results['bertnli'].append(_in_process('our', work, *measured))
+    ratios = [our['rate'] / their['rate'] for their, our in zip(*results.values())]
+    row = {'unit': _UNITS[work], 'ratio': statistics.median(ratios), 'ratios': ratios}
+    for one, several in results.items():
+        for name in several[0]:
+            median = statistics.median(numbers[name] for numbers in several)
+            row[one if name == 'rate' else f'{one}_{name}'] = median
+    return row
 
 
 def _line(name, theirs, row):
-    return f'{name:14} {theirs:10.1f} → {row["bertnli"]:10.1f} {row["unit"]:18} {row["ratio"]:6.1f} ×'
+    return f'{name:15} {theirs:10.1f} → {row["bertnli"]:10.1f} {row["unit"]:18} {row["ratio"]:6.1f} ×'
 
-
-def _torch_finetune(data, scale, grouped):
-    """The same network and batches in PyTorch, padded to `MAX_LEN` or to the longest of a batch."""
-    torch = importlib.import_module('torch')  # lazy: an optional peer
-    vocab = _vocab(data)
-    dataset = SNLIBERTDataset(_pairs(data, 'train', BATCH * 10 * scale), MAX_LEN, vocab)
-    layers = torch.nn
-
-    class Net(layers.Module):
-        def __init__(self):
-            super().__init__()
-            self.tokens, self.segments = layers.Embedding(len(vocab), UNITS), layers.Embedding(2, UNITS)
-            self.positions = layers.Parameter(torch.randn(1, 1000, UNITS) * 0.02)
-            block = layers.TransformerEncoderLayer(UNITS, HEADS, FFN, 0.2, batch_first=True)
-            self.encoder = layers.TransformerEncoder(block, LAYERS)
-            self.head = layers.Sequential(layers.Linear(UNITS, 256), layers.ReLU(), layers.Linear(256, 3))
-
-        def forward(self, ids, segments, lengths):
-            padding = torch.arange(ids.shape[1])[None] >= lengths[:, None]
-            X = self.tokens(ids) + self.segments(segments) + self.positions[:, : ids.shape[1]]
-            return self.head(self.encoder(X, src_key_padding_mask=padding)[:, 0])
-
-    net, loss = Net(), layers.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
-
-    def step(rows):
-        (ids, segments, lengths), labels = dataset.batch(rows)
-        if not grouped:
-            ids, segments = (onp.pad(x, ((0, 0), (0, MAX_LEN - x.shape[1]))) for x in (ids, segments))
-        inputs = [torch.from_numpy(onp.asarray(x, dtype='int64')) for x in (ids, segments, lengths)]
-        optimizer.zero_grad()
-        loss(net(*inputs), torch.from_numpy(labels.astype('int64'))).backward()
-        optimizer.step()
-
-    batches = Batches(dataset, BATCH).order()[: None if grouped else 4 * scale]
-    return [BATCH / statistics.mean(_steps(step, batches, len(batches) - 2))]
-
-
-_torch_padded_finetune = functools.partial(_torch_finetune, grouped=False)
-_torch_grouped_finetune = functools.partial(_torch_finetune, grouped=True)
 
 if __name__ == '__main__':
     _side, _work, _scale, _data = sys.argv[1:]

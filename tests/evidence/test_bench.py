@@ -3,20 +3,25 @@
 How fast anything is, no test here says; machines are too noisy for that.
 """
 
+import importlib.util
 import json
 import math
 import multiprocessing.dummy
 import os
 import subprocess
 import sys
+import time
 import types
 
+import numpy as onp
 import pytest
 from click.testing import CliRunner
 
 from bertnli import SettingsError, runtime
 from bertnli.app.cli import main
+from bertnli.datasets import to_mxnet
 from bertnli.evidence import bench
+from bertnli.runtime import parameters_by_path
 
 # Tiny vocabularies lack many words.
 pytestmark = pytest.mark.filterwarnings('ignore:.*not in the vocabulary')
@@ -48,13 +53,15 @@ def _tiny(monkeypatch):
 @pytest.mark.parametrize('work', bench.WORKS)
 def test_every_work_is_measured_on_both_sides(side, work):
     found = bench.measure(side, work, 'sample', 1)
-    assert found['numbers']
-    assert all(math.isfinite(number) and number > 0 for number in found['numbers'])
+    assert {'rate', 'peak_mb'} <= found.keys()
+    assert all(math.isfinite(number) and number >= 0 for number in found.values())
+    assert found['rate'] > 0
     assert found['peak_mb'] > 0
+    assert ('first_step_s' in found) == (work in ('finetune', 'pretrain'))
 
 
 def test_the_machine_has_a_matrix_rate():
-    assert bench._our_machine(None, 1, size=64)[0] > 0
+    assert bench._our_machine(None, 1, size=64)['rate'] > 0
 
 
 def test_plain_operations_are_those_counted_by_hand_for_two_examples():
@@ -79,7 +86,7 @@ def child(monkeypatch):
         def run(command, env, **_):
             side = command[command.index('bertnli.evidence.bench') + 1]
             seen[side] = env
-            answer = json.dumps({'numbers': [2.0 if side == 'our' else 1.0], 'peak_mb': 3})
+            answer = json.dumps({'rate': 2.0 if side == 'our' else 1.0, 'peak_mb': 3})
             return subprocess.CompletedProcess(command, 0, f'noise\n{answer}\n', '')
 
         monkeypatch.setattr(bench.subprocess, 'run', run)
@@ -124,6 +131,86 @@ def test_a_row_holds_both_rates_their_ratio_and_the_memory(child):
     }
 
 
+def test_shares_of_the_profile_add_up_and_no_family_is_empty():
+    for work, shares in bench.measure('our', 'profile', 'sample', 1).items():
+        if work != 'peak_mb':
+            assert sum(shares.values()) == pytest.approx(1)
+            assert all(share > 0 for name, share in shares.items() if name != 'dropout'), work
+
+
+def test_the_first_step_counts_from_the_start_of_the_process(monkeypatch):
+    monkeypatch.setenv(bench._BEGAN, str(time.time() - 100))
+    found = bench._steps(lambda _: None, range(3), 3)
+    assert found['first_step_s'] == pytest.approx(100, abs=5)
+
+
+# --- the peer -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch():
+    found = pytest.importorskip('torch')
+    threads = found.get_num_threads()
+    yield found
+    found.set_num_threads(threads)
+
+
+@pytest.fixture
+def batches():
+    """Two pairs and 60 words: what our data sets give, as the peer wants it."""
+    rng = onp.random.default_rng(0)
+    ids, segments = rng.integers(0, 60, (2, 7)), onp.array([[0, 0, 0, 0, 1, 1, 1]] * 2)
+    return ids, segments, onp.array([7, 5])
+
+
+def weights_from_ours(torch, net, ours):
+    """The weights of a `BERTModel` of this library, put where the peer has them."""
+    found = {name: torch.tensor(p.data().asnumpy()) for name, p in parameters_by_path(ours).items()}
+    told = {'tokens.weight': 'encoder.token_embedding.weight', 'places': 'encoder.pos_embedding'}
+    told['segments.weight'] = 'encoder.segment_embedding.weight'
+    state = net.state_dict()
+    for name, path in told.items():
+        state[name] = found[path]
+    parts = {'attention.W_o': 'out', 'ffn.dense1': 'ffn1', 'ffn.dense2': 'ffn2'}
+    for i in range(bench.LAYERS):
+        block = f'encoder.blks.{i}'
+        for kind in ('weight', 'bias'):
+            qkv = [found[f'{block}.attention.W_{x}.{kind}'] for x in 'qkv']
+            state[f'blocks.{i}.qkv.{kind}'] = torch.cat(qkv)
+            for path, name in parts.items():
+                state[f'blocks.{i}.{name}.{kind}'] = found[f'{block}.{path}.{kind}']
+            for j in (1, 2):
+                norm = f'{block}.addnorm{j}.ln.{"gamma" if kind == "weight" else "beta"}'
+                state[f'blocks.{i}.norm{j}.{kind}'] = found[norm]
+    net.load_state_dict(state)
+
+
+def test_the_peer_computes_what_our_encoder_computes(torch, batches):
+    _, net, _ = bench.peer(60, 8, 12, 2, bench.LAYERS, dropout=0)
+    ours = bench.BERTModel(60, 8, 12, 2, bench.LAYERS, 0)
+    ours.initialize(bench.init.Normal(0.5))
+    weights_from_ours(torch, net, ours)
+    inputs = [torch.tensor(x) for x in batches]
+    expected = ours(*to_mxnet(tuple(x.astype('float32') for x in batches)))[0].asnumpy()
+    assert net.encode(*inputs).detach().numpy() == pytest.approx(expected[:, 0], abs=1e-4)
+    places = onp.array([[0, 3], [0, 4]])
+    read = net.encode(*inputs, torch.tensor(places)).detach().numpy()
+    assert read == pytest.approx(expected[[[0], [1]], places], abs=1e-4)
+
+
+def test_the_peer_learns_both_works(torch, batches):
+    _, net, step = bench.peer(60, 8, 12, 2, 2, dropout=0)
+    ids, segments, lengths = (torch.tensor(x) for x in batches)
+    one = torch.tensor([0, 1])
+    places, weights = torch.tensor([[0, 2], [0, 3]]), torch.tensor([0, 1])
+    given = ids, segments, lengths, places, weights, ids[:, 1:2], one
+    for loss, batch in (net.finetune, (ids, segments, lengths, one)), (net.pretrain, given):
+        before = loss(*batch).item()
+        for _ in range(20):
+            step(loss, batch)
+        assert loss(*batch).item() < before
+
+
 def test_an_unknown_work_is_refused_by_name():
     with pytest.raises(SettingsError, match='tea'):
         bench.compare(['tea'])
@@ -166,5 +253,8 @@ def test_the_command_measures_everything_and_draws_it(tmp_path):
     for work in bench.WORKS:
         check_row(found[work])
     assert 0 < found['finetune']['share_of_matrix_rate'] < 1
-    assert found['predict']['single_pair_ms'] > 0
+    assert found['predict']['bertnli_single_pair_ms'] > 0
+    assert set(found['profile']) == {'finetune', 'pretrain', 'peak_mb'}
+    if importlib.util.find_spec('torch'):
+        assert set(found['torch']) == {'version', *bench._PEER}
     assert picture.read_bytes()[:4] == b'\x89PNG'
