@@ -74,11 +74,6 @@ def attend_from(queries, kv, lengths, num_heads, dropout):
     return mixed.as_np_ndarray(), weights
 
 
-def dot_transposed(X, Y):
-    """The product of the transpose of `X` `(M, K)` and `Y` `(M, N)`, `(K, N)`, without moving `X` about."""
-    return mx.nd.dot(X.as_nd_ndarray(), Y.as_nd_ndarray(), transpose_a=True).as_np_ndarray()
-
-
 def take_rows(X, positions):
     """The vectors at some positions: `X` `(T, B, C)`, `positions` `(B, K)` int, to `(K, B, C)`.
 

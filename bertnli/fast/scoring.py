@@ -8,7 +8,6 @@ import weakref
 import numpy as onp
 
 from ..runtime import autograd, np, npx
-from . import operators
 
 # So many masked words are scored at a time, in a place that each network keeps on each device: the scores of
 # all at once would be the largest arrays by far, of another size in every batch, and the memory would grow.
@@ -53,18 +52,22 @@ def score_words(vectors, weight, bias, truth, room):
     the scores of as many words as there is `room` for, `(_ROWS, V)`, are made, turned into their gradient,
     used for the other three, and overwritten.
     """
-    mlm_l, by_vectors, by_weight, by_bias = 0, [], 0, 0
+    mlm_l, by_vectors, weight, bias = 0, [], weight.detach(), bias.detach()
+    for leaf in (weight, bias):
+        leaf.attach_grad('add')  # over all parts
     for start in range(0, len(vectors), len(room)):
-        part, true = vectors[start : start + len(room)], truth[start : start + len(room)]
-        gradient = room[: len(part)]
-        npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=gradient)
+        part, true = vectors[start : start + len(room)].detach(), truth[start : start + len(room)]
+        part.attach_grad()
+        scores, gradient = room[: len(part)], room[: len(part)]  # one memory, and autograd knows the first
+        with autograd.record():
+            npx.fully_connected(part, weight, bias, num_hidden=len(bias), flatten=False, out=scores)
         npx.softmax(gradient, out=gradient)
         hits = npx.pick(gradient[: len(true)], true)
         mlm_l = mlm_l - np.log(np.maximum(hits, 1e-37)).sum()
         gradient[np.arange(len(true), dtype='int32', ctx=true.ctx), true] = hits - 1
         if len(true) < len(part):
             gradient[len(true) :] = 0
-        by_vectors.append(np.dot(gradient, weight))
-        by_weight = by_weight + operators.dot_transposed(part, gradient)  # (C, V)
-        by_bias = by_bias + np.dot(np.ones((1, len(part)), ctx=bias.ctx), gradient).reshape(-1)
-    return mlm_l, [np.concatenate(by_vectors), by_weight.T, by_bias]
+        # The dense layer's own backward pass is twice as fast as products of these matrices.
+        scores.backward(gradient)
+        by_vectors.append(part.grad)
+    return mlm_l, [np.concatenate(by_vectors), weight.grad, bias.grad]
