@@ -49,8 +49,8 @@ _PEER = 'pretrain', 'finetune', 'predict'  # what PyTorch can do, too
 _FAMILIES = {
     'optimizer': 'adam_update',
     'dropout': 'dropout',
-    'layer norm': 'layernorm layer_norm batchnorm batch_norm diag',
-    'matrix products': 'fullyconnected fully_connected batch_dot interleaved',
+    'layer norm': 'layernorm batchnorm diag',
+    'matrix products': 'fullyconnected dot interleaved',
     'softmax and masks': 'softmax sequence',
     'word vectors': 'embedding',
 }
