@@ -8,9 +8,7 @@ import math
 
 
 class BertNLIError(Exception):
-    """A mistake: what is wrong, where, what was found, what is allowed, and what to do, in this order.
-
-    Of an exception that was `found`, its message is kept.
+    """A mistake, with its place, its value and its remedy.
 
     >>> raise BertNLIError('the label is unknown', 'snli_1.0_train.txt, line 7', 'entialment',
     ...                    'entailment, contradiction, neutral or -', remedy='correct the spelling')
@@ -23,6 +21,9 @@ class BertNLIError(Exception):
     """
 
     def __init__(self, problem, where=None, found=None, allowed=None, remedy=None):
+        """`problem` says what is wrong, `where` in which file, line or argument, `found` what is there (of an
+        exception its message is kept), `allowed` what may be there, `remedy` what to do. None is not told.
+        """
         super().__init__(problem)
         self.problem, self.allowed, self.remedy = problem, allowed, remedy
         self.where = None if where is None else str(where)

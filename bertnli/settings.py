@@ -5,6 +5,7 @@ here knows files, models or a command line.
 """
 
 import dataclasses
+import inspect
 import math
 from typing import Optional
 
@@ -13,9 +14,16 @@ from .errors import SettingsError
 _KINDS = {bool: ('True or False', bool), int: ('a whole number', int), float: ('a number', (int, float))}
 
 
-def _setting(default, kind, low=0, high=None, above=False):
-    """A field and what it may be: its kind, lowest and highest value; `above` leaves out the lowest."""
-    return dataclasses.field(default=default, metadata={'limits': (kind, low, high, above)})
+def _setting(default, kind, text, low=0, high=None, above=False):
+    """A field, what it means, and may be: kind, lowest and highest value; `above` leaves out the lowest."""
+    return dataclasses.field(default=default, metadata={'text': text, 'limits': (kind, low, high, above)})
+
+
+def _described(settings):
+    """The same class, with the texts of its fields in its docstring, for `?` in a notebook."""
+    told = [f'`{field.name}`: {field.metadata["text"]}' for field in dataclasses.fields(settings)]
+    settings.__doc__ = '\n'.join([inspect.cleandoc(settings.__doc__), '', *told])
+    return settings
 
 
 def check(name, value, kind, low=0, high=None, above=False):
@@ -51,6 +59,7 @@ class _Checked:
                 check(field.name, value, *field.metadata['limits'])
 
 
+@_described
 @dataclasses.dataclass(frozen=True)
 class ModelSettings(_Checked):
     """The shape of a BERT: everything but its vocabulary.
@@ -63,12 +72,12 @@ class ModelSettings(_Checked):
     ...
     """
 
-    num_hiddens: int = _setting(128, int, 1)
-    ffn_num_hiddens: int = _setting(128, int, 1)
-    num_heads: int = _setting(2, int, 1)
-    num_layers: int = _setting(2, int, 1)
-    dropout: float = _setting(0.2, float, 0, 0.99)
-    max_len: int = _setting(1000, int, 1)  # rows of the position table
+    num_hiddens: int = _setting(128, int, 'units of each vector', 1)
+    ffn_num_hiddens: int = _setting(128, int, 'units inside the feed-forward layers', 1)
+    num_heads: int = _setting(2, int, 'heads of attention in each layer, which share the units', 1)
+    num_layers: int = _setting(2, int, 'Transformer blocks', 1)
+    dropout: float = _setting(0.2, float, 'share of the units that is left out in training', 0, 0.99)
+    max_len: int = _setting(1000, int, 'rows of the position table: the most tokens of an input', 1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,15 +92,15 @@ class ModelSettings(_Checked):
 class _TrainSettings(_Checked):
     """What both trainings share."""
 
-    batch_size: int = _setting(256, int, 1)  # examples a step, over all devices
-    accumulate: int = _setting(1, int, 1)  # parts of a batch, one after another: less memory, the same step
-    max_len: int = _setting(128, int, 5)  # tokens a pair, special ones included
-    learning_rate: float = _setting(1e-3, float, above=True)  # at its peak
-    warmup: float = _setting(0.0, float, 0, 1)  # fraction of the steps in which the rate rises from 0
-    decay: bool = _setting(False, bool)  # whether it then falls linearly to 0
-    weight_decay: float = _setting(0.0, float)  # decoupled (AdamW); never on biases, norms
-    clip: Optional[float] = _setting(None, float, above=True)  # largest norm of the whole gradient
-    seed: int = _setting(0, int)
+    batch_size: int = _setting(256, int, 'examples a step, over all devices', 1)
+    accumulate: int = _setting(1, int, 'parts of a batch, one after another: less memory, the same step', 1)
+    max_len: int = _setting(128, int, 'tokens a pair, special ones included', 5)
+    learning_rate: float = _setting(1e-3, float, "Adam's, at its peak", above=True)
+    warmup: float = _setting(0.0, float, 'fraction of the steps in which the rate rises from 0', 0, 1)
+    decay: bool = _setting(False, bool, 'whether it then falls linearly to 0')
+    weight_decay: float = _setting(0.0, float, 'AdamW: a step takes rate times this share off all matrices')
+    clip: Optional[float] = _setting(None, float, 'largest norm of the gradient (None: any)', above=True)
+    seed: int = _setting(0, int, 'what order, masks, dropout and new weights are drawn from')
 
     def rate(self, step, num_steps):
         """The learning rate of step 0 … `num_steps` - 1: a linear rise, then a linear fall or none.
@@ -108,20 +117,27 @@ class _TrainSettings(_Checked):
         return self.learning_rate * (num_steps - step) / (num_steps - math.ceil(rising))
 
 
+@_described
 @dataclasses.dataclass(frozen=True)
 class PretrainSettings(_TrainSettings):
-    """Masked words and next sentences: how long and how fast to learn them."""
+    """Masked words and next sentences: how long and how fast to learn them.
 
-    num_steps: int = _setting(4000, int, 1)
-    min_freq: int = _setting(5, int)  # words seen less often are `<unk>`
-    pair_text: bool = _setting(False, bool)  # read the sentences of SNLI's training pairs too, not labels
-    wiki_times: int = _setting(1, int, 1)  # how often WikiText-2 is read for every time the pairs are
-    count_first: bool = _setting(False, bool)  # begin with counts of neighbouring words, not at random
+    `train_bert` reads what concerns its steps, `bertnli pretrain` also what concerns batches and text.
+    """
+
+    num_steps: int = _setting(4000, int, 'batches, each of which changes the weights once', 1)
+    min_freq: int = _setting(5, int, 'words seen less often are `<unk>`')
+    pair_text: bool = _setting(False, bool, "read the sentences of SNLI's training pairs too, not labels")
+    wiki_times: int = _setting(1, int, 'how often WikiText-2 is read for every time the pairs are', 1)
+    count_first: bool = _setting(False, bool, 'begin with counts of neighbouring words, not at random')
 
 
+@_described
 @dataclasses.dataclass(frozen=True)
 class FinetuneSettings(_TrainSettings):
     """Three labels: how long and how fast to learn them.
+
+    `train_nli` reads what concerns its steps, `bertnli finetune` also what concerns pairs and network.
 
     >>> FinetuneSettings(num_epochs=0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -129,19 +145,19 @@ class FinetuneSettings(_TrainSettings):
     ...
     """
 
-    learning_rate: float = _setting(1e-4, float, above=True)
-    num_epochs: int = _setting(5, int, 1)
-    patience: Optional[int] = _setting(None, int, 1)  # stop after so many epochs that are not better on dev
-    dropout: Optional[float] = _setting(None, float, 0, 0.99)  # another one than in pretraining
-    word_dropout: float = _setting(0.0, float, 0, 0.99)  # share of the words that are hidden, each epoch anew
-    own_pairs: float = _setting(0.0, float)  # pairs of our own for each training pair (corpora/contrasts.py)
-    calibrate: bool = _setting(False, bool)  # fit a temperature on dev
-    align_first: bool = _setting(False, bool)  # begin with heads that look for like words across sentences
+    learning_rate: float = _setting(1e-4, float, "Adam's, at its peak; lower than in pretraining", above=True)
+    num_epochs: int = _setting(5, int, 'how often the training pairs are read', 1)
+    patience: Optional[int] = _setting(None, int, 'end after so many epochs not better on dev (None: no)', 1)
+    dropout: Optional[float] = _setting(None, float, 'that of fine-tuning (None: as pretrained)', 0, 0.99)
+    word_dropout: float = _setting(0.0, float, 'share of the words that are hidden, each epoch anew', 0, 0.99)
+    own_pairs: float = _setting(0.0, float, 'pairs of our own for each training pair (corpora/contrasts.py)')
+    calibrate: bool = _setting(False, bool, 'fit a temperature on dev')
+    align_first: bool = _setting(False, bool, 'begin with heads that look for like words across sentences')
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One row of the table: a model and how to train it twice."""
+    """One row of the table: a `model`, and how to train it twice, `pretrain` and `finetune`."""
 
     model: ModelSettings
     pretrain: PretrainSettings
