@@ -27,10 +27,10 @@ _WINDOW = 100  # batches that are sorted together: enough to be alike, few enoug
 def length_grouped(lengths, batch_size, *, seed, epoch, window=_WINDOW):
     """An epoch's batches as index arrays: similar lengths together, everything else by chance.
 
-    All examples are shuffled and cut into windows of `window` batches; each window is sorted by
-    length and cut into batches; the batches are shuffled. Every example occurs once, an example
-    meets others each epoch, and the order is a function of `seed` and `epoch` alone. One batch,
-    not necessarily the last, is smaller if the numbers do not divide.
+    All examples, whose tokens `lengths` `(n,)` counts, are shuffled and cut into windows of `window`
+    batches; each window is sorted by length and cut into batches of `batch_size`; the batches are shuffled.
+    Every example occurs once, an example meets others each epoch, and the order is a function of `seed` and
+    `epoch` alone. One batch, not necessarily the last, is smaller if the numbers do not divide.
 
     >>> [batch.tolist() for batch in length_grouped([3, 9, 3, 9], 2, seed=0, epoch=0)]
     [[1, 3], [2, 0]]
@@ -51,10 +51,11 @@ def length_grouped(lengths, batch_size, *, seed, epoch, window=_WINDOW):
 class Batches:
     """An epoch of batches each time it is iterated; what `train_iter` is in this library.
 
-    Yields what `dataset.batch` returns, as MXNet arrays. The first iteration is epoch 0, the next
-    epoch 1, and so on; set `epoch` and `start` (a batch number) to continue elsewhere. With
-    `shuffle=False` the order is always by length; `order()` tells which rows each batch holds, so
-    that results can be put back. Random numbers are a function of `seed`, epoch and batch number.
+    Yields what `dataset.batch` returns of `batch_size` rows, as MXNet arrays. The first iteration is epoch 0,
+    the next epoch 1, and so on; set `epoch` and `start` (a batch number) to continue elsewhere. The order is
+    that of `length_grouped`, with its `window`, and with `shuffle=False` always by length; `order()` tells
+    which rows each batch holds, so that results can be put back. Random numbers are a function of `seed`,
+    epoch and batch number.
     """
 
     def __init__(self, dataset, batch_size, *, shuffle=True, seed=0, epoch=0, start=0, window=_WINDOW):
@@ -115,10 +116,11 @@ def get_dataloader_workers():
 def load_data_wiki(batch_size, max_len, *, data_dir=None, seed=0, **options):
     """WikiText-2 for pretraining: (train_iter, vocab), as in the chapter.
 
-    Each batch is (tokens_X, segments_X, valid_lens_x, pred_positions_X, mlm_weights_X, mlm_Y,
-    nsp_y): (B, T), (B, T), (B,), three times (B, P), (B,). Masks are fresh in each epoch.
-    `data_dir` is what files.data_dir accepts; `options` (split, vocab, min_freq, progress) are those of
-    `WikiTextDataset.from_folder`, and so are the errors.
+    Each batch is (tokens_X, segments_X, valid_lens_x, pred_positions_X, mlm_weights_X, mlm_Y, nsp_y): (B, T),
+    (B, T), (B,), three times (B, P), (B,), of `batch_size` pairs of at most `max_len` tokens. Pairs, order
+    and masks, fresh in each epoch, are a function of `seed`. `data_dir` is what files.data_dir accepts;
+    `options` (split, vocab, min_freq, progress) are those of `WikiTextDataset.from_folder`, and so are the
+    errors.
     """
     folder = download_extract('wikitext-2', data_dir=data_dir)
     dataset = WikiTextDataset.from_folder(folder, max_len, seed=seed, **options)
@@ -139,11 +141,12 @@ def load_data_snli(
 ):
     """SNLI for BERT: (train_iter, dev_iter, test_iter, vocab); without `vocab` what the book returns.
 
-    Each batch is ((tokens, segments, valid_lens), labels): (B, T), (B, T), (B,) and (B,). Dev and
-    test are not shuffled and take at most `batch_size` examples at once; `limit` restricts the
-    training pairs, `word_dropout` is the share of their words that is masked in an epoch. `vocab` is the
-    vocabulary of pretraining, `data_dir` what files.data_dir accepts; `options` (strategy, max_skipped,
-    num_workers, progress) are those of `SNLIBERTDataset.from_folder`, and so are the errors.
+    Each batch is ((tokens, segments, valid_lens), labels): (B, T), (B, T), (B,) and (B,), pairs being cut to
+    `max_len` tokens. Dev and test are not shuffled and take at most `batch_size` examples at once; `limit`
+    restricts the training pairs, which `seed` orders; `word_dropout` is the share of their words that is
+    masked in an epoch, by `seed` too. `vocab` is that of pretraining, `data_dir` what files.data_dir accepts;
+    `options` (strategy, max_skipped, num_workers, progress) are those of `SNLIBERTDataset.from_folder`, and
+    so are the errors.
 
     `load_data_snli(256, 50)` is the call of the section on NLI with attention: (train_iter, test_iter, vocab)
     of d2l's kind, each batch ((premises, hypotheses), labels): twice (B, max_len), and (B,).

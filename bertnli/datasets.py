@@ -29,7 +29,7 @@ def to_mxnet(arrays):
 
 
 class PairDataset(gluon.data.Dataset):
-    """What both data sets share: a `table` of n pairs (a `PairTable`), padded when they are asked for."""
+    """What both data sets share: n pairs of words of `vocab` in a `table`, padded to `max_len` on request."""
 
     def __init__(self, max_len, vocab):
         check_max_len(max_len)
@@ -60,17 +60,17 @@ class PairDataset(gluon.data.Dataset):
 
 
 class SNLIBERTDataset(PairDataset):
-    """Labelled sentence pairs as BERT inputs; `dataset` is [premises, hypotheses, labels].
+    """Labelled pairs as BERT inputs of `max_len` tokens; `dataset` is [premises, hypotheses, labels].
 
     `pairs[i]` is ((token_ids, segments, valid_len), label) as in the chapter: two (max_len,) int32 arrays and
     two float32; `pairs[2:5]` has three of each. Sentences are strings or lists of words, truncated by
     `strategy` (see `truncate_pair`). `unknown` is the share of words that `vocab` lacks: told above 10 %, a
-    `DataError` above `max_unknown`. So many `num_workers` encode: if one dies, `RuntimeMismatch`.
+    `DataError` above `max_unknown`. So many `num_workers` encode: if one dies, `RuntimeMismatch`. `progress`
+    shows a bar, `verbose` prints how many pairs there are.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
-    >>> pairs = SNLIBERTDataset([['A dog runs'], ['A cat runs'], [1]], 8, vocab)
-    read 1 examples
+    >>> pairs = SNLIBERTDataset([['A dog runs'], ['A cat runs'], [1]], 8, vocab, verbose=False)
     >>> (token_ids, segments, valid_len), label = pairs[0]
     >>> token_ids.tolist(), int(valid_len), int(label)
     ([3, 0, 5, 6, 4, 0, 0, 4], 8, 1)
@@ -155,7 +155,7 @@ class WikiTextDataset(PairDataset):
     pred_positions, mlm_weights, mlm_Y (0.15 · max_len places), nsp_y. Its masks are a function of
     `seed` and i; `batch(rows, rng)` draws fresh ones. Without `vocab` one is built from the text
     (words that occur `min_freq` times). A sentence is a string, or a list of words. `left_out` counts the
-    pairs that were longer than `max_len`. Raises `DataError` and `SettingsError`.
+    pairs that were longer than `max_len`; `progress` shows a bar. Raises `DataError` and `SettingsError`.
 
     >>> text = [['a dog runs', 'it is fast .'], ['the sun is out', 'a dog sleeps .']]
     >>> dataset = WikiTextDataset(text, 16, min_freq=1)

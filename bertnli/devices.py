@@ -53,7 +53,7 @@ def check_devices(devices):
 
 
 def split_batch_multi_inputs(X, y, devices):
-    """Split the inputs and the labels of a batch over devices (chapter section 16.5).
+    """Split the inputs and the labels of a batch over `devices`, a list (chapter section 16.5).
 
     `X` is one array `(B, …)` or a sequence of them, `y` is `(B, …)`. Returns two lists with one entry a
     device: input shards (arrays, or tuples of arrays) and label shards. Shards differ by at most one example;

@@ -27,7 +27,11 @@ def check_max_len(max_len):
 
 
 def keep_longest(premise_len, hypothesis_len, room):
-    """Take words off the longer sentence, one by one (off the hypothesis if equal), as the chapter does."""
+    """Take words off the longer sentence, one by one (off the hypothesis if equal), as the chapter does.
+
+    `premise_len` and `hypothesis_len` are numbers of words, or arrays of them, and so is what is returned:
+    how many words of each sentence stay, `room` at most in all.
+    """
     # In closed form: a sentence may use what the other leaves, or its half; the premise gets the odd word.
     premise_half, hypothesis_half = room - room // 2, room // 2
     return (
@@ -37,7 +41,10 @@ def keep_longest(premise_len, hypothesis_len, room):
 
 
 def keep_ratio(premise_len, hypothesis_len, room):
-    """Shorten both sentences in proportion to their lengths, as the chapter's exercise asks."""
+    """Shorten both sentences in proportion to their lengths, as the chapter's exercise asks.
+
+    `premise_len`, `hypothesis_len`, `room` and what is returned are those of `keep_longest`.
+    """
     total = premise_len + hypothesis_len
     divisor = np.maximum(total, 1)
     kept = (2 * room * premise_len + divisor) // (2 * divisor)  # room · premise_len / total, rounded
@@ -94,7 +101,7 @@ def _apply_own(strategy, premise_len, hypothesis_len, room):
 
 
 def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
-    """The beginnings of two lists of words that fit into `max_tokens` together, as new lists.
+    """The beginnings of two lists of words, `premise` and `hypothesis`, `max_tokens` together, as new lists.
 
     `strategy` and its errors are those of `kept_lengths`.
 
@@ -118,6 +125,8 @@ def truncate_pair(premise, hypothesis, max_tokens, strategy='longest'):
 def get_tokens_and_segments(tokens_a, tokens_b=None):
     """The tokens of a BERT input and their segment numbers (chapter, section 'BERT').
 
+    Its words are the lists `tokens_a` and `tokens_b` (None: a single sentence).
+
     >>> get_tokens_and_segments(['a', 'dog'], ['it', 'runs'])
     (['<cls>', 'a', 'dog', '<sep>', 'it', 'runs', '<sep>'], [0, 0, 0, 0, 1, 1, 1])
     """
@@ -139,6 +148,9 @@ class EncodedPair(NamedTuple):
 
 def encode_pair(premise_tokens, hypothesis_tokens, vocab, max_len, strategy='longest'):
     """Truncate, join, number and pad one pair: an `EncodedPair` (the chapter's algorithm).
+
+    `premise_tokens` and `hypothesis_tokens` are words, which get their numbers in `vocab`. `max_len` counts
+    special tokens, too; `strategy` is that of `truncate_pair`.
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['dog', 'runs'], reserved_tokens=RESERVED)
@@ -168,9 +180,9 @@ class MaskedWords(NamedTuple):
 
 
 def mask_tokens(tokens, vocab, rng):
-    """Mask 15 % of the tokens of an input for the masked language model (BERT, section 3.1).
+    """Mask 15 % of the `tokens` of an input for the masked language model (BERT, section 3.1).
 
-    Of the chosen ones 80 % become '<mask>', 10 % a random word, 10 % stay. '<cls>' and '<sep>'
+    Of the chosen ones 80 % become '<mask>', 10 % a random word of `vocab`, 10 % stay. '<cls>' and '<sep>'
     are never chosen, and no special token replaces a word. `rng` is a NumPy generator.
 
     >>> from bertnli.tokens import RESERVED, Vocab
@@ -212,8 +224,8 @@ def next_sentence_pairs(paragraphs, max_len, rng):
     """Yield (sentence, other, is_next) for next sentence prediction (BERT, section 3.1).
 
     `paragraphs` are lists of sentences, and those lists of words. With probability 1/2 the other
-    is the sentence that follows, else one from a random paragraph. Pairs longer than `max_len` are
-    left out, as in the chapter.
+    is the sentence that follows, else one from a random paragraph (`rng` is a NumPy generator). Pairs
+    of more than `max_len` tokens are left out, as in the chapter.
 
     >>> text = [[['a', 'dog'], ['it', 'runs']], [['rain']]]
     >>> for pair in next_sentence_pairs(text, 16, np.random.default_rng(0)):

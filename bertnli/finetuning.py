@@ -25,7 +25,9 @@ _MEANS = {'train_loss': ('loss', 'examples'), 'train_acc': ('hits', 'examples')}
 class FinetuneResult:
     """How a fine-tuning ended; the network holds the weights of `best_epoch` (counted from 1).
 
-    `history` is the list of all records that `on_log` receives, also of those before a `start`.
+    `dev_accuracy` is theirs; `train_loss` (nats) and `train_accuracy` are means of the last epoch;
+    `examples_per_second` and `seconds` leave out what dev takes. `history` is the list of all records that
+    `on_log` receives, also of those before a `start`.
     """
 
     dev_accuracy: float
@@ -40,6 +42,8 @@ class FinetuneResult:
 def forward_backward(net, features, labels, loss, devices, split_f=split_batch_multi_inputs):
     """Losses and right answers of every device, backward passes begun; nothing is waited for.
 
+    `features` are one array `(B, …)` or several, and `labels` are `(B,)`. `split_f` splits them over
+    `devices`, those that hold `net`; `loss(scores, labels)` is a number for each example.
     Returns two lists with an array of one element a device. The gradients of a device are sums over its
     share of the batch; adding them up over devices is the trainer's work.
     """
@@ -59,7 +63,11 @@ def forward_backward(net, features, labels, loss, devices, split_f=split_batch_m
 
 
 def train_batch_ch13(net, features, labels, loss, trainer, devices, split_f=split_batch_multi_inputs):
-    """One step of the chapter's loop; returns the sums of losses and of right answers (section 13.6)."""
+    """One step of the chapter's loop; returns the sums of losses and of right answers (section 13.6).
+
+    `trainer` is the gluon `Trainer` of `net`; `features`, `labels`, `loss`, `devices` and `split_f` are those
+    of `forward_backward`.
+    """
     losses, hits = forward_backward(net, features, labels, loss, devices, split_f)
     # One update for all copies. The pretraining heads get no gradient when BERT is fine-tuned.
     trainer.step(len(labels), ignore_stale_grad=True)
@@ -77,11 +85,12 @@ def train_ch13(
     split_f=split_batch_multi_inputs,
     **options,
 ):
-    """Train on all devices with the caller's loss and trainer, as the chapter does (section 13.6).
+    """Train `net` on `devices` with the caller's `loss` and `trainer`, as the chapter does (section 13.6).
 
-    Both iterators yield `(features, labels)`. `on_log` receives records with `epoch`, `train_loss`,
-    `train_acc` and, after each epoch, `test_acc`; `progress` shows a bar. Prints the chapter's two lines;
-    returns nothing. Raises `SettingsError` for zero epochs or empty data.
+    `train_iter`, which is read `num_epochs` times, and `test_iter` yield `(features, labels)`; `split_f`
+    splits them over the devices (None: `try_all_gpus()`). `on_log` receives records with `epoch`,
+    `train_loss`, `train_acc` and, after each epoch, `test_acc`; `progress` shows a bar. Prints the chapter's
+    two lines; returns nothing. Raises `SettingsError` for zero epochs or empty data.
     """
     check('num_epochs', num_epochs, int, 1)
     # The edition of March 2020 calls devices `ctx`.
@@ -110,10 +119,12 @@ def train_ch13(
 def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, team=None, **options):
     """Fine-tune a `BERTClassifier` and keep the weights of the epoch that is best on the dev split.
 
-    Both iterators yield `((tokens, segments, valid_lens), labels)`. `on_log` receives records with `epoch`,
-    `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Only the encoder and the head are trained; the
-    test split is never seen here. With `settings.patience` it ends after so many epochs in a row that are not
-    better. `progress`, `on_log`, `keep` and `start` are those of `training.Run`. Returns a `FinetuneResult`.
+    `train_iter` and `dev_iter` yield `((tokens, segments, valid_lens), labels)`; `devices` are those that
+    hold `net` (None: `try_all_gpus()`). `settings` is a `FinetuneSettings` (None: the chapter's); with its
+    `patience` training ends after so many epochs in a row that are not better. `on_log` receives records with
+    `epoch`, `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Only the encoder and the head are
+    trained; the test split is never seen here. `team` is a `Cluster` (None: this process alone); `progress`,
+    `on_log`, `keep` and `start` are those of `training.Run`. Returns a `FinetuneResult`.
 
     Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite,
     `CheckpointError` for another model's `start`.

@@ -13,7 +13,7 @@ from .runtime import autograd
 
 
 class Tally:
-    """Named sums of numbers and of one-element arrays.
+    """Named sums of numbers and of one-element arrays, counted on from `sums`, numbers by name.
 
     >>> from bertnli.runtime import np
     >>> tally = Tally()
@@ -69,7 +69,7 @@ def correct(scores, labels):
 
 
 def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, total=lambda hits: [hits]):
-    """The share of right answers over a data set, on the devices that hold the network (section 13.6).
+    """The share of right answers over a data set, on the devices that hold `net` (section 13.6).
 
     `data_iter` yields `(features, labels)`. The workers of a cluster share each batch if `split_f` and
     `total` are those of their `Cluster`. Raises `SettingsError` if there is nothing to evaluate.

@@ -109,7 +109,8 @@ class BERTEncoder(nn.Block):
     """Token, segment and position embeddings, then `num_layers` Transformer blocks (chapter section 15.8).
 
     `tokens` and `segments` `(B, T)`, `valid_lens` `(B,)` (None: nothing is padding), to `(B, T, C)`. Raises
-    `SettingsError` for more than `max_len` tokens.
+    `SettingsError` for more than `max_len` tokens. `vocab_size`, `num_hiddens`, `ffn_num_hiddens`,
+    `num_heads`, `dropout` and `num_blks` are those of `BERTModel`.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class BERTEncoder(nn.Block):
 
 
 class MaskLM(nn.Block):
-    """Predict the masked words: `X` `(B, T, C)`, `pred_positions` `(B, P)`, to `(B, P, V)` (section 15.8)."""
+    """Predict masked words: `X` `(B, T, num_hiddens)`, `pred_positions` `(B, P)`, to `(B, P, vocab_size)`."""
 
     def __init__(self, vocab_size, num_hiddens):
         super().__init__()
@@ -181,7 +182,7 @@ class MaskLM(nn.Block):
 
 
 class NextSentencePred(nn.Block):
-    """Does the second sentence follow the first? `(B, C)` to `(B, 2)` (chapter section 15.8)."""
+    """Does the second sentence follow the first? `(B, num_hiddens)` (0: any) to `(B, 2)` (section 15.8)."""
 
     def __init__(self, num_hiddens=0):  # 0: seen from the first input
         super().__init__()
@@ -195,8 +196,10 @@ class BERTModel(nn.Block):
     """BERT with its two pretraining heads (Devlin et al. 2019; chapter section 15.8).
 
     `bert(tokens, segments, valid_lens, pred_positions=None)` returns `(encoded_X, mlm_Y_hat, nsp_Y_hat)` of
-    shapes `(B, T, C)`, `(B, P, V)` or None, and `(B, 2)`. Newer editions call `num_layers` `num_blks`. Raises
-    `SettingsError` if the heads do not divide the units.
+    shapes `(B, T, C)`, `(B, P, V)` or None, and `(B, 2)`; V is `vocab_size`, C `num_hiddens`. Each of
+    `num_layers` blocks has `num_heads` heads, and `ffn_num_hiddens` units in its feed-forward part. `dropout`
+    is the share of units and attention weights left out in training, `max_len` the most tokens of an input.
+    Newer editions call `num_layers` `num_blks`. Raises `SettingsError` if the heads do not divide the units.
 
     >>> bert = BERTModel(9, num_hiddens=4, ffn_num_hiddens=6, num_heads=2, num_layers=2, dropout=0)
     >>> bert.initialize()
@@ -244,9 +247,9 @@ class BERTModel(nn.Block):
 class BERTClassifier(nn.Block):
     """An MLP on the `<cls>` vector: entailment, contradiction or neutral (this chapter, section 16.7).
 
-    `net((tokens, segments, valid_lens))` returns `(B, 3)`. `bert` may be a `BERTModel` of this library or of
-    d2l (`SettingsError` for anything else). `net.bert` and `net.classifier` are its two parts; newer editions
-    call the latter `output`, and `encoder` and `hidden` are those of `bert`.
+    `net((tokens, segments, valid_lens))` returns `(B, num_labels)`. `bert` may be a `BERTModel` of this
+    library or of d2l (`SettingsError` for anything else). `net.bert` and `net.classifier` are its two parts;
+    newer editions call the latter `output`, and `encoder` and `hidden` are those of `bert`.
 
     >>> bert = BERTModel(9, 4, 6, 2, 2, 0)
     >>> net = BERTClassifier(bert)

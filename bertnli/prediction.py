@@ -22,7 +22,7 @@ _WINDOW = 16  # batches that are read ahead, so that pairs of like length can go
 
 
 class Prediction(NamedTuple):
-    """The most probable label, and the probabilities of all three in the order of `LABELS`."""
+    """The most probable `label`, and the `probabilities` of all three in the order of `LABELS`."""
 
     label: str
     probabilities: tuple
@@ -33,17 +33,19 @@ class Prediction(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """A word for a gap, and its probability."""
+    """A `word` for a gap, and its `probability`."""
 
     word: str
     probability: float
 
 
 def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=1.0):
-    """Does the hypothesis follow from the premise? Returns a `Prediction`.
+    """Does the `hypothesis` follow from the `premise`? Returns a `Prediction`.
 
-    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays. Warns
-    and raises as `predict_pairs` does, but who asks about one pair is answered, however few words are known.
+    `net` is a `BERTClassifier`, or the network of section 16.5 (attention), which reads two arrays; `vocab`
+    are its words. Sentences are raw or lists of words; a BERT reads up to `max_len` tokens. Warns and raises
+    as `predict_pairs` does, but who asks about one pair is answered, however few words are known: the share
+    `max_unknown` is 1.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -84,12 +86,12 @@ def _prediction(row):
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None, max_unknown=MAX_UNKNOWN):
     """A `Prediction` for each pair of a stream, in its order and in constant memory.
 
-    A pair is a `SentencePair`, a tuple, or a dictionary with `premise` and `hypothesis`; two columns, or a
-    pandas `DataFrame` with these names, are many. Some batches are read ahead and grouped by length, and the
-    devices take turns with them (None: all that hold the network). Raises `DataError` with the pair's number,
-    from 1, if a sentence has no words, and if more than `max_unknown` of all words are unknown. Warns at the
-    end of more than 10 % (see `Unread`), and of pairs that were cut to `max_len` tokens; with
-    `max_unknown` None neither.
+    `net` is a classifier, `vocab` are its words. Each of the `pairs` is a `SentencePair`, a tuple, or a
+    dictionary with `premise` and `hypothesis`; two columns, or a pandas `DataFrame` with these names, are
+    many. Some batches of `batch_size` pairs are read ahead and grouped by length, and `devices` take turns
+    with them (None: all that hold the network). Raises `DataError` with the pair's number, from 1, if a
+    sentence has no words, and if more than `max_unknown` of all words are unknown. Warns at the end of more
+    than 10 % (see `Unread`), and of pairs that were cut to `max_len` tokens; with `max_unknown` None neither.
     """
     _check_net(net)
     devices, special = check_devices(devices or devices_of(net)), require_special(vocab)
@@ -173,9 +175,10 @@ def sentence_words(sentence, vocab=None):
 
 
 def fill_mask(bert, vocab, sentence, top=5):
-    """The most probable words for each `<mask>` of a sentence: a list of `Guess` for each gap.
+    """The `top` most probable words for each `<mask>` of a `sentence`: a list of `Guess` for each gap.
 
-    Raises `DataError` if there is no gap, `SettingsError` for anything else than a pretrained `BERTModel`.
+    The sentence is raw or a list of words; `vocab` are those of `bert`. Raises `DataError` if it has no gap,
+    `SettingsError` for anything else than a pretrained `BERTModel`.
 
     >>> from bertnli import BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', 'runs'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])

@@ -20,9 +20,10 @@ from .training import Run, Updater
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult:
-    """How a pretraining ended: mean losses (nats) since the last log point, speed and duration.
+    """How a pretraining ended, after `seconds` at a speed of `pairs_per_second`.
 
-    `history` is the list of all records that `on_log` receives, also of those before a `start`.
+    `mlm_loss` and `nsp_loss` are means since the last log point, in nats; `history` is the list of all
+    records that `on_log` receives, also of those before a `start`.
     """
 
     mlm_loss: float
@@ -36,10 +37,12 @@ def train_bert(train_iter, net, loss, vocab_size, devices=None, *steps, settings
     """Pretrain `net` for `num_steps` batches, beginning the data again as often as needed (section 15.10).
 
     `train_iter` yields the chapter's seven arrays `(tokens, segments, valid_lens, pred_positions,
-    mlm_weights, mlm_Y, nsp_y)`. `steps` are the book's last arguments: `num_steps`, or `log_interval,
-    num_steps`; both may be given by name. Every `log_interval` (20) steps `on_log` receives a record with
-    `step`, `mlm_loss`, `nsp_loss` and `learning_rate`. `progress`, `on_log`, `keep` and `start` are those of
-    `training.Run`. Prints the chapter's two lines and returns a `PretrainResult`.
+    mlm_weights, mlm_Y, nsp_y)`. `loss` is gluon's softmax cross-entropy, `vocab_size` how many words `net`
+    scores, `devices` are those that hold it (None: `try_all_gpus()`), `settings` a `PretrainSettings` (None:
+    the chapter's). `steps` are the book's last arguments: `num_steps`, or `log_interval, num_steps`; both may
+    be given by name. Every `log_interval` (20) steps `on_log` receives a record with `step`, `mlm_loss`,
+    `nsp_loss` and `learning_rate`. `team` is a `Cluster` (None: this process); `progress`, `on_log`, `keep`
+    and `start` are those of `training.Run`. Prints the chapter's two lines; returns a `PretrainResult`.
 
     Raises `SettingsError` for zero steps or empty data, `BertNLIError` when a loss is no longer finite,
     `CheckpointError` for another model's `start`.
@@ -81,6 +84,7 @@ def _steps_of(steps, options, settings):
 def train_batch_bert(net, batch, loss, vocab_size, devices, run=None):
     """Forward and backward of one batch over all devices; the update is the caller's.
 
+    `batch` are the seven arrays, `net`, `loss`, `vocab_size` and `devices` are those of `train_bert`.
     Gradients are sums over the M masked words of the batch (next-sentence losses weighted by M / B), so that
     dividing them by M once gives mean losses whatever the number of devices. In a team they are those of this
     process's part, with the whole batch's M and B; a `run` may work on the batch in parts.

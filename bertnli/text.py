@@ -24,7 +24,7 @@ _HUGGING_FACE = 'say what the numbers mean: --labels entailment,neutral,contradi
 
 
 class SentencePair(NamedTuple):
-    """Two sentences and, where somebody judged them, the number of their label."""
+    """Two sentences, `premise` and `hypothesis`, and the number of their `label` (None: not judged)."""
 
     premise: str
     hypothesis: str
@@ -141,11 +141,11 @@ class Paragraphs(list):
 
 
 def read_wiki(data_dir, split='train'):
-    """Read a split of WikiText-2, or a text file: `Paragraphs`, lists of sentences (lower-case strings).
+    """Read a `split` of WikiText-2, or a text file: `Paragraphs`, lists of sentences (lower-case strings).
 
     A line is a paragraph if it has ' . ' inside, and is cut there (chapter, section 'The Dataset
-    for Pretraining BERT'). The order is the file's; nothing is shuffled. If `data_dir` is a file, it may
-    hold a sentence a line, with blank lines between documents, or running text. Raises `DataError`.
+    for Pretraining BERT'). The order is the file's. Splits are 'train', 'valid' and 'test'. If `data_dir` is
+    a file, it may hold a sentence a line, blank lines between documents, or running text. Raises `DataError`.
 
     >>> from bertnli import download_extract
     >>> paragraphs = read_wiki(download_extract('wikitext-2', data_dir='sample'), 'valid')
@@ -176,7 +176,7 @@ def _parse_paragraph(text):
 def read_pairs(path_or_file, *, columns=None, labels=None):
     """Yield a `SentencePair` for each row of a file of pairs: JSON lines, JSON, CSV or TSV, also gzipped.
 
-    Takes a path, '-' for standard input, or anything that yields lines (bytes or str). `columns` names the
+    `path_or_file` is a path, '-' for standard input, or what yields lines (bytes or str). `columns` names the
     columns, {'premise': …, 'hypothesis': …, 'label': …}, if their names are unusual; `labels` says what the
     labels 0, 1, … mean. A file may have no labels. Of TSV and CSV one row is held at a time. Raises
     `DataError` with the line number at the first malformed line.

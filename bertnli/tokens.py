@@ -14,7 +14,7 @@ RESERVED = ('<pad>', '<mask>', '<cls>', '<sep>')
 
 
 def tokenize(lines, token='word'):
-    """Split lines at blanks into words, or into characters (d2l's function of the same name).
+    """Split `lines` at blanks into words or, if `token` is 'char', into characters (d2l's function).
 
     >>> tokenize(['a dog runs .', 'it is fast .'])
     [['a', 'dog', 'runs', '.'], ['it', 'is', 'fast', '.']]
@@ -29,7 +29,7 @@ def tokenize(lines, token='word'):
 class Vocab:
     """Words and their numbers, with the interface of d2l's class of the same name.
 
-    Number 0 is '<unk>', then come the reserved words as given, then all words that occur at least
+    Number 0 is '<unk>', then come `reserved_tokens` as given, then all words that occur at least
     `min_freq` times by falling frequency, ties in alphabetical order, so that the numbers do not
     depend on the order of the text. `tokens` is a list of words, a list of lists of words, or a
     mapping from words to counts.

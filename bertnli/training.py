@@ -23,13 +23,13 @@ from .runtime import arrays_of_training, full_name, mx, np, restore_training
 
 
 def seed_step(seed, step, number=0):
-    """Make the dropout of a step a function of the seed and the step's number alone."""
+    """Make dropout a function of `seed`, the number of a `step` and that of a process, `number`, alone."""
     # Each process of a team drops other units: all of them together are one batch.
     mx.random.seed((seed * 1_000_003 + step + number * 998_244_353) % 2**31)
 
 
 def trained_parameters(net):
-    """The parameters of a classifier that fine-tuning moves: encoder and head, not the pretraining heads."""
+    """The parameters of classifier `net` that fine-tuning moves: encoder and head, no pretraining heads."""
     parts = [getattr(getattr(net, 'bert', net), 'encoder', None), getattr(net, 'classifier', None)]
     if parts[1] is None:  # the class that edition 1.0.3 writes in its notebook
         parts[1:] = [getattr(net, name, None) for name in ('hidden', 'output')]
@@ -44,9 +44,10 @@ def trained_parameters(net):
 class Updater:
     """Adam (Kingma & Ba 2015) with warm-up, decay, clipping and decoupled weight decay, on all devices.
 
-    `parameters` is what `collect_params()` gives, `settings` a `PretrainSettings` or `FinetuneSettings`.
-    Gradients are sums over the examples of all devices, all parts of a batch and the whole team;
-    `step(number, divisor)` divides them once. `table` is the parameter with a row for each word.
+    `parameters` are what `collect_params()` gives, `settings` a `PretrainSettings` or `FinetuneSettings`,
+    whose schedule takes `num_steps`. Gradients are sums over the examples of all devices, all parts of a
+    batch and the whole `team` (a `Cluster`; None: this process); `step(number, divisor)` divides them once.
+    `table` is the parameter with a row for each word, if a team need not send all of it.
 
     A gradient that is clipped and not finite is a `NotFinite` before any weight changes. Others are not
     waited for: `seen` is what a `Tally` may count of the last one, to be checked when the tally is read.
@@ -127,8 +128,9 @@ class State(NamedTuple):
 class Run:
     """All that surrounds the steps of a training, so that its loop is what the book tells.
 
-    It counts `steps`, adds up losses in a `tally`, shows a bar, checks that numbers are finite, hands records
-    to `on_log` and its `history`, and remembers the `best` epoch. `start` is a `State` to continue from.
+    It counts `steps`, adds up losses in a `tally`, shows a bar (`progress`), checks that numbers are finite,
+    hands records to `on_log` and its `history`, and remembers the `best` epoch. `updater` is an `Updater`, or
+    None if the caller changes the weights; `start` is a `State` to continue from.
 
     A step ends when the next batch is asked for. Then `keep(steps, make_state, now)` is called, if there is
     one: `make_state()` is the `State`, `now` says that it should be kept at once, and `keep.last` is the step
@@ -180,10 +182,7 @@ class Run:
                     self.end_step()
 
     def parts(self, X, y):
-        """Yield the batch in `settings.accumulate` parts; the gradients of all count in the next step.
-
-        A batch of fewer examples has fewer parts.
-        """
+        """Yield the batch in `settings.accumulate` parts, at most one an example, whose gradients add up."""
         devices = [y.ctx] * self.updater.settings.accumulate
         for number, part in enumerate(zip(*split_batch_multi_inputs(X, y, devices))):
             if number:
