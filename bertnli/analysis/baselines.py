@@ -30,6 +30,7 @@ def overlap_baseline(train, test, *, seed=0):
     """Test accuracy of a small decision tree that sees no word, only how many the sentences share.
 
     It sees both lengths, their difference, and the share of each sentence's words that the other has.
+    `train`, `test` and `seed` are those of `hypothesis_only_baseline`.
 
     >>> data = [['a man sleeps', 'a man runs'] * 20, ['a man sleeps', 'a dog'] * 20, [0, 1] * 20]
     >>> overlap_baseline(data, data)

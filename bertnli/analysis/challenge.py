@@ -34,7 +34,7 @@ WAYS = {
 def read_challenge(split='dev'):
     """A half of the challenge set: [(phenomenon, `SentencePair`, why)]; 'dev' chooses, 'test' judges.
 
-    Raises `SettingsError` for another split.
+    Raises `SettingsError` for another `split`.
 
     >>> phenomenon, pair, why = read_challenge()[0]
     >>> phenomenon, why
@@ -48,7 +48,10 @@ def read_challenge(split='dev'):
 
 
 def judge_challenge(net, vocab, split='dev', *, max_len=128):
-    """Accuracy for each phenomenon of the half `split`, by name, in its order; `max_len` cuts the pairs."""
+    """Accuracy for each phenomenon of the half `split`, by name, in its order.
+
+    `net` is a classifier with the words of `vocab`; pairs are cut to `max_len` tokens.
+    """
     names, pairs, _ = zip(*read_challenge(split))
     found = defaultdict(list)
     for name, pair, answer in zip(names, pairs, predict_pairs(net, vocab, pairs, max_len=max_len)):
@@ -57,7 +60,10 @@ def judge_challenge(net, vocab, split='dev', *, max_len=128):
 
 
 def judge_typing(net, vocab, premises, hypotheses, *, max_len=128):
-    """The share of answers that change if raw `premises` and `hypotheses` are typed in each of `WAYS`."""
+    """The share of answers that change if raw `premises` and `hypotheses` are typed in each of `WAYS`.
+
+    `net`, `vocab` and `max_len` are those of `judge_challenge`.
+    """
 
     def answers(way):
         pairs = [SentencePair(*map(way, pair)) for pair in zip(premises, hypotheses)]

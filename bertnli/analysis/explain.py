@@ -44,7 +44,8 @@ class Explanation:
 def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=None):
     """`encode_pair` that shows its work: an `Explanation`, one line a word; raises what `encode_pair` does.
 
-    Sentences are raw or lists of words; `strategy` cuts them to `max_len`, `rng` (NumPy) masks words of them.
+    `premise` and `hypothesis` are raw or lists of words, numbered by `vocab`. `strategy` cuts them to
+    `max_len` tokens; `rng`, a NumPy generator, masks words of them (None: no word).
 
     >>> from bertnli.tokens import RESERVED, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=RESERVED)

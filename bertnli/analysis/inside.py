@@ -21,14 +21,14 @@ from ..tokens import require_special
 
 
 class Attention(NamedTuple):
-    """The T tokens of a pair, and who looks at whom: `weights` `(L, H, T, T)`, each row sums to 1."""
+    """The T tokens of a pair, `words`, and who looks at whom: `weights` `(L, H, T, T)`, rows sum to 1."""
 
     words: list
     weights: onp.ndarray
 
 
 class Saliency(NamedTuple):
-    """The T tokens of a pair, the label that was asked for, and how far each token speaks for it."""
+    """The T tokens of a pair, `words`, and `values`: how far each speaks for the `label` asked for."""
 
     words: list
     label: str
@@ -36,16 +36,20 @@ class Saliency(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A word, and the cosine of the angle between its vector and that of the word asked for."""
+    """A `word`, and its `similarity`: the cosine between its vector and that of the word asked for."""
 
     word: str
     similarity: float
 
 
 class Counterfactual(NamedTuple):
-    """An exchanged word that flips the answer: where it stood, what stands there now, and the new answer."""
+    """An exchanged word that flips the answer: where it stood, what stands there now, and the new answer.
 
-    sentence: str  # 'premise' or 'hypothesis'
+    `sentence` is 'premise' or 'hypothesis', `instead` stands there for `word`; the answer is `label`, with
+    its `probability`.
+    """
+
+    sentence: str
     word: str
     instead: str
     label: str
@@ -55,8 +59,8 @@ class Counterfactual(NamedTuple):
 def attention(net, vocab, premise, hypothesis, *, max_len=128):
     """Who looks at whom, in all layers, while a `BERTClassifier` or `BERTModel` reads a pair: an `Attention`.
 
-    `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens together. Raises `DataError`
-    if a sentence has no words.
+    `net` reads the words of `vocab`; `premise` and `hypothesis` are raw or lists of words, cut to `max_len`
+    tokens together. Raises `DataError` if a sentence has no words.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -76,10 +80,11 @@ def attention(net, vocab, premise, hypothesis, *, max_len=128):
 def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """What deleting each word really changes: the label's probability with the word, less that without it.
 
-    `net` is a classifier, `premise` and `hypothesis` are raw or lists of words, cut to `max_len` tokens,
-    `label` is a name (None: the network's own answer). Values lie in [-1, 1]: above 0 the word speaks for the
-    label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler & Fergus 2014; Li et al. 2016). Returns a
-    `Saliency`. Raises `DataError` if a sentence has no words, `SettingsError` for an unknown label.
+    `net` is a classifier with the words of `vocab`, `premise` and `hypothesis` are raw or lists of words, cut
+    to `max_len` tokens, `label` is a name (None: the network's own answer). Values lie in [-1, 1]: above 0
+    the word speaks for the label; `<cls>` and `<sep>`, which stay, have 0 (Zeiler & Fergus 2014; Li et al.
+    2016). Returns a `Saliency`. Raises `DataError` if a sentence has no words, `SettingsError` for an unknown
+    label.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -209,8 +214,8 @@ def counterfactuals(net, bert, vocab, premise, hypothesis, *, top=10, max_len=12
 def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
     """The vector of `<cls>` for each `SentencePair`, `(n, C)`: all that the three labels are read from.
 
-    `net` is a classifier or a BERT, `batch_size` pairs of at most `max_len` tokens are read at a time. Raises
-    `DataError` if there are no pairs, or a sentence has no words.
+    `net` is a classifier or a BERT with the words of `vocab`; of the `pairs`, cut to `max_len` tokens,
+    `batch_size` are read at a time. Raises `DataError` if there are no pairs, or a sentence has no words.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')
@@ -229,7 +234,7 @@ def cls_vectors(net, vocab, pairs, *, batch_size=256, max_len=128):
 def nearest_words(net, vocab, word, count=8):
     """The `count` words with the most similar rows of `net`'s embedding table, `Neighbour`s, nearest first.
 
-    Special words are left out. Raises `DataError` for a word that the vocabulary does not have.
+    Special words are left out. Raises `DataError` for a `word` that `vocab` does not have, in lower case.
 
     >>> from bertnli import load_checkpoint
     >>> model = load_checkpoint('bert-nli-small')

@@ -25,7 +25,10 @@ _AHEAD = 8  # batches under way before the oldest is read: enough work, little m
 
 
 class Mistake(NamedTuple):
-    """A wrong answer: the pair's row, its sentences, both labels, and the probability of the wrong one."""
+    """A wrong answer: the pair's row, its sentences, both labels, and the probability of the wrong one.
+
+    In this order: `index`, `premise` and `hypothesis`, `true` and `predicted`, `confidence`.
+    """
 
     index: int
     premise: str
@@ -39,6 +42,11 @@ class Mistake(NamedTuple):
 class Report:
     """What a classifier did on `n` pairs; the arrays are in the order of the data set.
 
+    `accuracy` is a share, `loss` the mean cross-entropy in nats, `ece` the expected calibration error of 15
+    bins. Of N `labels`, `confusion` holds N lists of N counts, rows true, columns predicted, and `per_class`
+    for each label precision, recall, f1 and support; recall and f1 are None where there is none. Arrays are
+    `true` and `predicted` `(n,)`, numbers of labels, and `probabilities` `(n, N)`.
+
     >>> report = Report.from_probabilities([0, 1], [[0.5, 0.3, 0.2], [0.6, 0.4, 0.0]])
     >>> report.accuracy, report.confusion[1], report.per_class['entailment']['precision']
     (0.5, [1, 0, 0], 0.5)
@@ -47,13 +55,13 @@ class Report:
     labels: tuple
     n: int
     accuracy: float
-    loss: float  # mean cross-entropy, in nats
-    confusion: list  # N lists of N counts, rows true, columns predicted
-    per_class: dict  # {label: precision, recall, f1, support}; recall and f1 None where there is none
-    ece: float  # expected calibration error, 15 bins
-    true: numpy.ndarray  # (n,)
-    predicted: numpy.ndarray  # (n,)
-    probabilities: numpy.ndarray  # (n, N)
+    loss: float
+    confusion: list
+    per_class: dict
+    ece: float
+    true: numpy.ndarray
+    predicted: numpy.ndarray
+    probabilities: numpy.ndarray
 
     @classmethod
     def from_probabilities(cls, true, probabilities, labels=LABELS):
@@ -166,7 +174,7 @@ def _sentences(pairs):
 
 
 def expected_calibration_error(confidences, correct, bins=15):
-    """How far confidence and accuracy lie apart: the mean over equal bins, weighted by their examples.
+    """How far confidence and accuracy lie apart: the mean over equal `bins`, weighted by their examples.
 
     `confidences` `(n,)` in [0, 1], `correct` `(n,)`. Bins are open on the left (Guo et al. 2017).
 
@@ -201,7 +209,8 @@ def evaluate(net, data_iter, devices=None, progress=False):
     """A `Report` of `net` on `data_iter`, in the order of the data set, whatever the batches are.
 
     `data_iter` is a `Batches`, or a `DataLoader` that does not shuffle; `devices` hold the network (None: all
-    that do). Raises `SettingsError` for an iterator without batches, or answers that do not fit the labels.
+    that do); `progress` shows a bar. Raises `SettingsError` for an iterator without batches, or answers that
+    do not fit the labels.
     """
     devices = devices or devices_of(net)
     # Batches of similar length come in another order than the data, and say in which.
@@ -233,12 +242,13 @@ def _with_bar(data_iter, progress):
 
 
 def evaluate_pretraining(net, data_iter, progress=False, among=None):
-    """How well a `BERTModel` fills gaps and tells next sentences: a dictionary of numbers.
+    """How well `net`, a `BERTModel`, fills gaps and tells next sentences: a dictionary of numbers.
 
     `data_iter` yields the seven arrays of `load_data_wiki`; set a `Batches`' `epoch` to compare networks on
     the same masks. `mlm_accuracy` is the share of the masked words that are guessed first, `perplexity` the
     exponential of their mean loss, `nsp_accuracy` the share of the pairs. `among` are the numbers of the
-    words that count, as a small vocabulary has it easier. Raises `SettingsError` without batches.
+    words that count (None: all), as a small vocabulary has it easier; `progress` shows a bar. Raises
+    `SettingsError` without batches.
     """
     devices, tally = devices_of(net), Tally()
     with autograd.pause(train_mode=False):

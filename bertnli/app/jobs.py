@@ -551,7 +551,7 @@ def _lengths(sentences):
 
 
 def parse_devices(text):
-    """Devices from a word of the command line: `gpu`, `gpu:0,1`, `cpu` or `cpu:2`; None is all GPUs.
+    """The devices of `text`, as on the command line: `gpu`, `gpu:0,1`, `cpu` or `cpu:2`; None is all GPUs.
 
     >>> parse_devices('cpu:2')
     [cpu(0), cpu(1)]

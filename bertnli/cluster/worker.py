@@ -28,6 +28,7 @@ class Cluster(Alone):
 
     All run the same program on the same batches, each on its own part of a batch. Gradients and losses are
     summed over all: after each step each has the same weights and numbers. Only the first prints and writes.
+    `store` is MXNet's `KVStore`, which joins them; who has waited `patience` seconds for another one ends.
 
     >>> Cluster().first, Cluster().count
     (True, 1)

@@ -87,7 +87,7 @@ def _source(source):
 
 
 def download_extract(name, folder=None, *, data_dir=None):
-    """The path of the folder that holds the files of a corpus: 'wikitext-2', 'SNLI', or one of d2l's hub.
+    """The path of the folder with the files of corpus `name`: 'wikitext-2', 'SNLI', or one of d2l's hub.
 
     `data_dir` is what the function of that name accepts: a folder that is the unpacked corpus, or holds it or
     its official archive, which is unpacked into the cache; for SNLI also a folder of your own pairs, or

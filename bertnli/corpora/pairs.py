@@ -40,9 +40,12 @@ class NotHere(DataError):
 
 
 class PairFiles(NamedTuple):
-    """Where labelled pairs are and how to read them: a folder of splits, or files named one by one.
+    """Where labelled pairs are and how to read them: a `folder` of splits, or files named one by one.
 
-    Taken wherever a folder of SNLI is: `read_snli`, `load_data_snli`, `SNLIBERTDataset.from_folder`.
+    Taken wherever a folder of SNLI is: `read_snli`, `load_data_snli`, `SNLIBERTDataset.from_folder`. `train`,
+    `dev` and `test` are paths of files. `columns` is {'premise': the name of its column, …}, `labels` what
+    the labels 0, 1, … mean (None: labels are words). `skip_bad` leaves out malformed rows, however many; with
+    `two_classes` `not-entailment` is a label.
 
     >>> PairFiles(train='my.csv', dev='my.jsonl').path('dev')
     'my.jsonl'
@@ -52,10 +55,10 @@ class PairFiles(NamedTuple):
     train: Optional[str] = None
     dev: Optional[str] = None
     test: Optional[str] = None
-    columns: Optional[dict] = None  # {'premise': the name of its column, …}
-    labels: Optional[tuple] = None  # what the labels 0, 1, … mean
+    columns: Optional[dict] = None
+    labels: Optional[tuple] = None
     skip_bad: bool = False
-    two_classes: bool = False  # whether `not-entailment` is a label
+    two_classes: bool = False
 
     @classmethod
     def of(cls, source):

@@ -48,7 +48,7 @@ _ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
 
 
 def normalize(text):
-    r"""The same text in plain characters, whatever keyboard, editor or web page it came from.
+    r"""The same `text` in plain characters, whatever keyboard, editor or web page it came from.
 
     In this order: HTML entities become characters, composed (NFC); characters without width go; all spaces
     become blanks; apostrophes, quotes and hyphens become `'`, `"` and `-`, a back-tick between letters too;
@@ -70,7 +70,7 @@ def normalize(text):
 
 
 def words(sentence, known=None):
-    """Split a raw sentence as SNLI's files are split, in lower case; what is split already stays as it is.
+    """Split a raw `sentence` as SNLI's files are split, in lower case; what is split already stays as it is.
 
     Right for 99.9 % of the sentences in SNLI's dev and test files. `known` are the words of a vocabulary (its
     `token_to_idx`): brackets and quotes that it has by their plain form alone (`(` for `-lrb-`) come in that.

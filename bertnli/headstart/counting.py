@@ -24,19 +24,23 @@ _SMOOTHING = 0.75  # power of the contexts' counts: without it rare words are ev
 
 
 class WordVectors(NamedTuple):
-    """`words @ contexts.T` tells how much more often than by chance two words meet."""
+    """`words @ contexts.T` tells how much more often than by chance two words meet.
 
-    words: onp.ndarray  # (V, C), each row of mean square 1, or 0 for a word without neighbours
-    contexts: onp.ndarray  # (V, C), likewise
-    counts: onp.ndarray  # (V,), how often each word occurs
+    Both are `(V, C)`, each row of mean square 1, or 0 for a word without neighbours; `counts` `(V,)` is how
+    often each word occurs.
+    """
+
+    words: onp.ndarray
+    contexts: onp.ndarray
+    counts: onp.ndarray
 
 
 def word_vectors(numbers, starts, vocab_size, num_hiddens, *, window=5, seed=0):
     """Positive pointwise mutual information of words that stand near each other, in `num_hiddens` dimensions.
 
-    `numbers` (N,) are the words of all sentences, one after the other, and `starts` where sentences begin.
-    Words at most `window` apart in a sentence are near, and count less with the distance. Raises
-    `SettingsError` if no word has a neighbour.
+    `numbers` (N,) are the words of all sentences, one after the other, below `vocab_size`, and `starts` where
+    sentences begin. Words at most `window` apart in a sentence are near, and count less with the distance.
+    `seed` is that of the decomposition. Raises `SettingsError` if no word has a neighbour.
 
     >>> dog, runs, cat, sleeps = range(4)
     >>> found = word_vectors([dog, runs, cat, sleeps, dog, runs], [0, 2, 4], 4, 2)
@@ -94,7 +98,7 @@ def begin_with_vectors(net, numbers, starts, *, seed=0):
     `net` is a `BERTModel` of this library or of d2l (else `SettingsError`); `numbers` and `starts` are the
     text, as `WikiTextDataset.sentences`. Scores of masked words prefer frequent words and those whose
     neighbours were read; positions are sine waves (chapter section 11.6). Words that are not in the text keep
-    their vectors.
+    their vectors. `seed` is that of `word_vectors`.
 
     >>> from bertnli.model import BERTModel
     >>> bert = BERTModel(9, 8, 8, 2, 1, 0.0, max_len=16)

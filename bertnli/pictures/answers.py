@@ -157,8 +157,8 @@ def _checked(name, given):
 def plot_labels(counts_by_split, labels, *, title=None):
     """Label frequencies under `title`: a group of bars for each split, as shares, with the counts above.
 
-    `counts_by_split` maps a split's name to N counts, or to {label: count}. Raises `SettingsError` if a split
-    has other labels, or no example.
+    `counts_by_split` maps a split's name to N counts, in the order of `labels`, or to {label: count}. Raises
+    `SettingsError` if a split has other labels, or no example.
 
     >>> plot_labels({'dev': [3, 3, 2]}, ['entailment', 'contradiction', 'neutral']).alt
     'Labels: dev: entailment 3, contradiction 3, neutral 2.'
@@ -197,7 +197,7 @@ def _label_counts(name, given, labels):
 
 @style.applied()
 def plot_challenge(accuracies, before=None, *, title=None):
-    """Bars under `title` of accuracies by phenomenon, `{name: accuracy}`; marks show what was `before`.
+    """Bars under `title` of `accuracies`, `{phenomenon: accuracy}`; marks show what they were `before`.
 
     Raises `SettingsError` for accuracies outside [0, 1], or other names before.
 

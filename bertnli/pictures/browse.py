@@ -47,7 +47,8 @@ class Browser(Interactive):
 
     A cell of the `confusion` is a button. Setting a widget's `value` chooses anew: `rows` are the pairs that
     are left, tuples of row, premise, hypothesis, label, predicted label, confidence and number of words;
-    `csv` is their text, `box` has it all.
+    `csv` is their text, `box` has it all. `browse` makes it, with the names of the `labels` and the `report`
+    (None: pairs without answers).
     """
 
     def __init__(self, rows, labels, report):

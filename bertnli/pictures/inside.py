@@ -177,8 +177,8 @@ def _pale(colour, share):
 def show_saliency(words, values, *, title=None):
     """Which words speak for an answer, which against it: a `Page` with a number under each word.
 
-    `values` `(T,)` of either sign, for T `words`. Words for the answer are underlined on blue, those against
-    it dashed on orange; the stronger, the bolder. Raises `SettingsError` unless all are finite.
+    `values` `(T,)` of either sign, for T `words`, under `title`. Words for the answer are underlined on blue,
+    those against it dashed on orange; the stronger, the bolder. Raises `SettingsError` unless all are finite.
 
     >>> show_saliency(['no', 'dog', 'runs'], [-0.8, 0.1, 0.3], title='entailment')
     Saliency of 3 words: most for it runs +0.30, most against it no -0.80.

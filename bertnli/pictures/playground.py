@@ -23,9 +23,9 @@ def playground(net='bert-nli-small', vocab=None, *, max_len=128, examples=None):
     """Try out a network, or two side by side, as the last expression of a cell; returns a `Playground`.
 
     `net` is a `BERTClassifier`, with its `vocab`, or the name or folder of a saved one; two are
-    `playground(a, b)`, each a name, a folder or `(net, vocab)`. Pairs have up to `max_len` tokens; `examples`
-    are pairs of sentences (None: those of `data/examples.tsv`). Raises `RuntimeMismatch` without ipywidgets,
-    `CheckpointError` if there is no such model.
+    `playground(a, b)`, each a name, a folder or `(net, vocab)`. Pairs have up to `max_len` tokens (for
+    a saved one: as in its training); `examples` are pairs of sentences (None: those of `data/examples.tsv`).
+    Raises `RuntimeMismatch` without ipywidgets, `CheckpointError` if there is no such model.
 
     >>> from bertnli import BERTClassifier, BERTModel, Vocab
     >>> vocab = Vocab(['a', 'dog', '.'], reserved_tokens=['<pad>', '<mask>', '<cls>', '<sep>'])
@@ -53,7 +53,8 @@ class Playground(Interactive):
     """Widgets around one network or two: `premise`, `hypothesis`, `examples`, `exchange`, `layer`, `head`.
 
     Setting a widget's `value` updates the answers. `notes` say what could not be read, `history` holds what
-    was asked (`tsv` is its text), `box` all widgets, and `columns` the results of each network.
+    was asked (`tsv` is its text), `box` all widgets, and `columns` the results of each network. `playground`
+    makes it of one or two `models`, each a name, a folder or `(net, vocab)`; `max_len` means the same there.
     """
 
     def __init__(self, models, max_len, examples):

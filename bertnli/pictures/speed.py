@@ -10,9 +10,10 @@ from . import style
 
 @style.applied()
 def plot_ratios(rows, *, title=None):
-    """Bars of speed ratios under `title`, one for each (name, ratio), logarithmic; slower ones point left.
+    """Bars of speed ratios under `title`, on a logarithmic axis; slower ones point left.
 
-    Raises `SettingsError` without rows, or for a ratio that is not above 0.
+    `rows` are (name, ratio), one for each bar. Raises `SettingsError` without rows, or for a ratio that is
+    not above 0.
 
     >>> plot_ratios([('fine-tuning', 12.0), ('start', 0.8)]).alt
     'Speed ratios: fine-tuning 12, start 0.8.'

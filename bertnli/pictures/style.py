@@ -136,7 +136,7 @@ def download(text, name, kind):
 
 
 class Page:
-    """HTML elements under a title, with a one-sentence description, `alt`, which is also the plain text."""
+    """HTML elements under a `title`, with a one-sentence description, `alt`, which is also the plain text."""
 
     def __init__(self, alt, title, *content):
         self.alt = alt

@@ -38,25 +38,30 @@ _ASIDE = re.compile(r'\.(weights|vocab|manifest|metrics|curves)[.-]')  # what a 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a folder held."""
+    """What a folder held: `net` with its weights, its `vocab`, its `settings` (a `ModelSettings`), and more.
+
+    `kind` is 'bert', with its pretraining heads, or 'nli', with the three-way head; `labels` name its scores.
+    Training cut pairs to `max_len` tokens; `notes` are free: metrics, seeds, recipe.
+    """
 
     net: object
     vocab: Vocab
-    kind: str  # 'bert' with its pretraining heads, or 'nli' with the three-way head
+    kind: str
     settings: ModelSettings
     labels: tuple
-    max_len: int  # tokens a pair was truncated to in training
-    notes: dict  # free: metrics, seeds, recipe
+    max_len: int
+    notes: dict
 
 
 def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
-    """Write a BERT or a classifier around one with everything that is needed to use it again.
+    """Write a BERT or a classifier around one into `folder`, with all that is needed to use it again.
 
     `net` is a `BERTModel`, a `BERTClassifier`, or a class of your own with the same parts (`bert`,
-    `classifier`) and answers, which comes back as a `BERTClassifier`. `notes` is any JSON content; `half`
-    keeps 16 bits of the weights, good to three digits. Returns the folder. Raises `CheckpointError`, and
-    leaves an existing model unchanged, for a network that could not be loaded again (other parts or answers,
-    infinite weights, another vocabulary) or a folder that cannot be written.
+    `classifier`) and answers, which comes back as a `BERTClassifier`; `vocab` are its words, and training cut
+    pairs to `max_len` tokens. `notes` is any JSON content; `half` keeps 16 bits of the weights, good to three
+    digits. Returns the folder. Raises `CheckpointError`, and leaves an existing model unchanged, for a
+    network that could not be loaded again (other parts or answers, infinite weights, another vocabulary) or a
+    folder that cannot be written.
     """
     kind = 'bert' if isinstance(net, BERTModel) else 'nli'
     bert = net if kind == 'bert' else getattr(net, 'bert', None)
@@ -159,7 +164,7 @@ def _digest(manifest):
 
 
 def load_checkpoint(folder, devices=None, *, kind=None, calibrated=True):
-    """Read a folder that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
+    """Read a `folder` that `save_checkpoint` wrote: a `Checkpoint` whose network is ready on `devices`.
 
     In place of a folder stands the name of a model that comes with this library (`SHIPPED`). If its notes
     hold a `temperature`, the last layer is divided by it unless `calibrated` is False: labels stay the same;

@@ -28,7 +28,7 @@ _NAME = re.compile(r'state-[0-9]{9,}-([0-9a-f]{64})\.safetensors')
 
 
 class Keeper:
-    """Keeps the states of one run, the `keep` of `train_bert` and `train_nli`; `load()` is their `start`.
+    """Keeps a run's states in `folder`: `keep` of `train_bert` and `train_nli`, `load()` is their `start`.
 
     `run` says what makes the run this one (settings, checksums of the data) as flat JSON content: a state of
     another run is refused. Every `seconds` a state is kept (0: at each step), and so many `older` ones
