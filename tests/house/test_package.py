@@ -3,7 +3,9 @@
 import ast
 import importlib
 import importlib.metadata
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +87,28 @@ def test_each_function_of_the_chapter_is_public_or_used_by_another_file():
         if '.' not in module and module != 'runtime':
             lonely[module] = public - records - used - set(bertnli._PUBLIC.get(module, []))
     assert {module: names for module, names in lonely.items() if names} == {}
+
+
+def shown(thing):
+    """What `?` shows in a notebook: the docstring, and of a class also `__init__`'s, even if inherited."""
+    both = [thing, thing.__init__] if inspect.isclass(thing) else [thing]
+    return '\n\n'.join(inspect.getdoc(one) or '' for one in both)
+
+
+def test_each_parameter_of_a_public_name_is_told_where_a_notebook_shows_it():
+    missing = {}
+    for _, name in NAMES:
+        thing = getattr(bertnli, name)
+        # matplotlib's own classes tell their parameters themselves.
+        if callable(thing) and not getattr(thing.__init__, '__module__', '').startswith('matplotlib'):
+            given = inspect.signature(thing).parameters.values()
+            names = [one.name for one in given if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+            # Examples are no explanation, and hold back-ticks that are words.
+            text = '\n\n'.join(part for part in shown(thing).split('\n\n') if not part.startswith('>>>'))
+            told = {word for span in re.findall(r'`([^`]+)`', text) for word in re.findall(r'\w+', span)}
+            missing[name] = [one for one in names if one not in told]
+    assert len(missing) > 100
+    assert {name: left for name, left in missing.items() if left} == {}
 
 
 def test_dir_lists_the_public_names_and_the_files():
