@@ -119,18 +119,21 @@ def train_ch13(
 def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, team=None, **options):
     """Fine-tune a `BERTClassifier` and keep the weights of the epoch that is best on the dev split.
 
-    `train_iter` and `dev_iter` yield `((tokens, segments, valid_lens), labels)`; `devices` are those that
-    hold `net` (None: `try_all_gpus()`). `settings` is a `FinetuneSettings` (None: the chapter's); with its
-    `patience` training ends after so many epochs in a row that are not better. `on_log` receives records with
-    `epoch`, `train_loss`, `train_acc` and, after each epoch, `dev_acc`. Only the encoder and the head are
-    trained; the test split is never seen here. `team` is a `Cluster` (None: this process alone); `progress`,
-    `on_log`, `keep` and `start` are those of `training.Run`. Returns a `FinetuneResult`.
+    `train_iter` and `dev_iter` yield `((tokens, segments, valid_lens), labels)`, labels `(B,)`; in training
+    they may be shares of the classes, `(B, 3)`. `devices` are those that hold `net` (None: `try_all_gpus()`).
+    `settings` is a `FinetuneSettings` (None: the chapter's); with its `patience` training ends after so many
+    epochs in a row that are not better. `on_log` receives records with `epoch`, `train_loss`, `train_acc`
+    and, after each epoch, `dev_acc`. Only the encoder and the head are trained; the test split is never seen
+    here. `team` is a `Cluster` (None: this process alone); `progress`, `on_log`, `keep` and `start` are those
+    of `training.Run`. Returns a `FinetuneResult`.
 
     Raises `SettingsError` for empty data, `BertNLIError` when the loss is no longer finite,
     `CheckpointError` for another model's `start`.
     """
     settings, devices = settings or FinetuneSettings(), devices or try_all_gpus()
-    loss, num_batches = gluon.loss.SoftmaxCrossEntropyLoss(), _count_batches(train_iter)
+    num_batches, loss = _count_batches(train_iter), gluon.loss.SoftmaxCrossEntropyLoss
+    # By the dimensions of labels: a label is a number, or shares that add up to 1.
+    loss_of = {1: loss(), 2: loss(sparse_label=False)}
     # Encoder and head are trained; words that a batch does not hold get no gradient.
     parameters, table = trained_parameters(net), table_of_words(getattr(net, 'bert', net).encoder)
     updater = Updater(parameters, settings, num_batches * settings.num_epochs, team, table)
@@ -142,7 +145,7 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, team=No
                 # Every device works on its share of the batch: forward, then backward.
                 losses, hits = [], []
                 for X, y in run.parts(features, labels):
-                    found = forward_backward(net, X, y, loss, devices, run.team.split)
+                    found = forward_backward(net, X, y, loss_of[y.ndim], devices, run.team.split)
                     losses, hits = losses + found[0], hits + found[1]
                 # One update for all copies of the weights, by the mean over the examples.
                 examples = len(labels)

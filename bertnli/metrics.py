@@ -60,11 +60,14 @@ class Tally:
 def correct(scores, labels):
     """How many rows of `scores` `(B, classes)` are highest at `labels` `(B,)`, as an array of one element.
 
+    Of labels that are shares, `(B, classes)`, the largest counts.
+
     >>> from bertnli.runtime import np
     >>> correct(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])).item()
     1.0
     """
     predicted = scores.argmax(axis=1).astype('int32')  # (B,)
+    labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
     return (predicted == labels.astype('int32')).astype('float32').sum()
 
 

@@ -151,6 +151,7 @@ class FinetuneSettings(_TrainSettings):
     dropout: Optional[float] = _setting(None, float, 'that of fine-tuning (None: as pretrained)', 0, 0.99)
     word_dropout: float = _setting(0.0, float, 'share of the words that are hidden, each epoch anew', 0, 0.99)
     own_pairs: float = _setting(0.0, float, 'pairs of our own for each training pair (corpora/contrasts.py)')
+    taught: float = _setting(0.7, float, "the teachers' share in what is learnt, if there are any", 0, 1)
     calibrate: bool = _setting(False, bool, 'fit a temperature on dev')
     align_first: bool = _setting(False, bool, 'begin with heads that look for like words across sentences')
 

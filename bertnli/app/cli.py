@@ -167,6 +167,7 @@ _SHARED = {
         'default': 'bert-wikitext2',
         'help': 'A pretrained model, a fine-tuned one, or none.',
     },
+    'teachers': {'metavar': 'A,B,…', 'callback': _names, 'help': 'Learn what these models answer, too.'},
     'json': {'metavar': 'FILE', 'help': 'Save the numbers.'},
     'picture': {'metavar': 'FILE', 'help': 'Save a figure (PNG).'},
     'rounds': {'default': 3, 'help': 'Repetitions of each measurement.'},
@@ -253,8 +254,8 @@ def pretrain(out, **options):
     click.echo(f'the model is in {out}; next: bertnli finetune --bert {out}')
 
 
-@_command('bert data out seed devices limit preset epochs batch-size accumulate resume overwrite half')
-@_options(f'max-unknown quiet {_PAIRS}')
+@_command('bert teachers data out seed devices limit preset epochs batch-size accumulate resume overwrite')
+@_options(f'half max-unknown quiet {_PAIRS}')
 def finetune(bert, out, **options):
     """Fine-tune a pretrained BERT on SNLI. The epoch that is best on dev is kept.
 

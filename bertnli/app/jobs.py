@@ -8,6 +8,7 @@ ends with the same bits. The parts are the library's public functions; nothing h
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import re
 import sys
@@ -16,6 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Optional
+
+import numpy as onp
 
 from ..analysis.baselines import hypothesis_only_baseline
 from ..analysis.challenge import judge_challenge
@@ -29,7 +32,7 @@ from ..corpora.treebank import MAX_UNKNOWN, words
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..devices import cpu_devices, try_all_gpus
 from ..errors import CheckpointError, DataError, SettingsError
-from ..fast.encoding import encode
+from ..fast.encoding import PairTable, encode
 from ..finetuning import train_nli
 from ..headstart.alignment import begin_with_alignment
 from ..headstart.counting import begin_with_vectors
@@ -38,9 +41,9 @@ from ..model import BERTClassifier, BERTModel, check_bert
 from ..pictures.answers import plot_challenge, plot_confusion, plot_reliability
 from ..pictures.curves import plot_history
 from ..pictures.style import save
-from ..prediction import predict_pairs
+from ..prediction import predict_pairs, rows_of_table
 from ..pretraining import train_bert
-from ..runtime import gluon, init, mx, report
+from ..runtime import gluon, init, mx, npx, report
 from ..settings import PRESETS, Preset
 from ..storage.checkpoints import SHIPPED, load_checkpoint, load_pretrained_model, run_of, save_checkpoint
 from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes
@@ -69,6 +72,7 @@ class Job:
     half: bool = False  # save the weights in 16 bits
     overwrite: bool = False  # replace the states, or the finished model, of another run
     max_unknown: float = MAX_UNKNOWN  # the share of words that the vocabulary may lack
+    teachers: Optional[tuple] = None  # names or folders of classifiers: their mean answers are learnt, too
 
 
 def preset(name):
@@ -305,9 +309,14 @@ def _finetune(out, bert, vocab, job):
     if net is not bert:  # its head is new
         net.classifier.initialize(init.Xavier(), ctx=devices)
     splits = {'train': (train, train.label_ids), 'dev': (dev, dev.label_ids)}
-    hooks, ended = _begin(out, _describe_run('finetune', settings, net, vocab, **splits), job)
+    run = _describe_run('finetune', settings, net, vocab, **splits)
+    if job.teachers:
+        run['teachers'] = ', '.join(map(str, job.teachers))
+    hooks, ended = _begin(out, run, job)
     if ended:
         return ended.net, _metrics_of(ended)
+    if job.teachers:
+        train.label_ids = _taught(train, vocab, settings, job)
     result = train_nli(net, train_iter, dev_iter, settings, devices, **hooks)
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
@@ -333,6 +342,27 @@ def _with_own_pairs(settings, vocab, job, **options):
     own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)
     columns = [[*given, *made] for given, made in zip((premises, hypotheses, labels), own)]
     return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False, **options)
+
+
+def _taught(train, vocab, settings, job):
+    """Labels as shares, (n, 3); in those of the data's pairs the mean answer of the teachers has its share.
+
+    Of a pair that is easy to mistake a label says less than what several classifiers make of it (Hinton et
+    al. 2015). Pairs of our own keep their labels, which follow from how they were made.
+    """
+    shares = onp.eye(len(LABELS), dtype='float32')[train.label_ids]
+    given = round(len(train) / (1 + settings.own_pairs))  # the others are our own
+    flat, *places = train.table
+    table, answers = PairTable(flat, *(column[:given] for column in places)), []
+    for name in job.teachers:
+        teacher = load_checkpoint(name, job.devices, kind='nli')
+        if teacher.vocab.idx_to_token != vocab.idx_to_token:
+            problem, allowed = 'a teacher with another vocabulary', 'the words of the model that is trained'
+            raise SettingsError(problem, 'teachers', name, allowed, 'fine-tune both from the same BERT')
+        scores = functools.partial(lambda net, X: npx.softmax(net(X)), teacher.net)
+        answers.append(rows_of_table(scores, table, train.special, 256, job.devices))
+    shares[:given] += settings.taught * (onp.mean(answers, axis=0) - shares[:given])
+    return shares
 
 
 def _words_of_pairs(job):

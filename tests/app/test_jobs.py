@@ -25,7 +25,7 @@ from bertnli import (
 from bertnli.app import jobs
 from bertnli.app.jobs import Job
 from bertnli.devices import cpu_devices
-from bertnli.runtime import mx
+from bertnli.runtime import mx, npx
 from bertnli.settings import changed
 
 # Tiny vocabularies lack many words.
@@ -240,6 +240,69 @@ def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(d
     expected = np.array(raw.probabilities) ** (1 / metrics['temperature'])
     assert cooled.probabilities == pytest.approx(tuple(expected / expected.sum()), abs=1e-5)
     assert 0.2 < metrics['temperature'] != 1
+
+
+@pytest.fixture
+def taught(demos, monkeypatch):
+    """What is learnt, an array (96, 3) and its data set, when demos teach, 64 pairs and 32 of our own."""
+    found = {}
+
+    def train_nli(net, train_iter, *_, **__):
+        found.update(shares=train_iter.dataset.label_ids, dataset=train_iter.dataset)
+        raise KeyboardInterrupt
+
+    def learn(out, teachers, **values):
+        monkeypatch.setattr(jobs, 'train_nli', train_nli)
+        bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
+        settings = changed(tiny().finetune, own_pairs=0.5, **values)
+        preset = dataclasses.replace(tiny(), finetune=settings)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.finetune(out, bert, vocab, Job(preset, limit=64, progress=False, teachers=teachers))
+        return found['shares'], found['dataset']
+
+    return learn
+
+
+def test_teachers_have_their_share_in_the_labels_of_the_data_and_none_in_our_own(demos, taught, tmp_path):
+    teachers = demos[0][0] / 'nli', demos[2][0] / 'nli'
+    shares, dataset = taught(tmp_path, teachers, taught=0.7)
+    assert shares.shape == (96, 3)
+    assert shares.sum(axis=1) == pytest.approx(np.ones(96), abs=1e-5)
+    assert set(shares[64:].ravel()) == {0.0, 1.0}
+    labels = dataset.labels.asnumpy().astype(int)
+    assert (shares[64:].argmax(axis=1) == labels[64:]).all()
+    # One pair by hand: as the two teachers answer it, and with its label.
+    row = 5
+    features = dataset[row : row + 1][0]
+    answers = [
+        npx.softmax(load_checkpoint(teacher, calibrated=True).net(features))[0].asnumpy()
+        for teacher in teachers
+    ]
+    expected = 0.7 * np.mean(answers, axis=0) + 0.3 * np.eye(3)[labels[row]]
+    assert shares[row] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_student_learns_what_its_teacher_answers_and_resumes(demos, tmp_path):
+    teacher, told = str(demos[0][0] / 'nli'), []
+    bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
+    preset = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, taught=1.0))
+    job = Job(preset, limit=64, progress=False, teachers=(teacher,), on_log=told.append)
+    _, metrics = jobs.finetune(tmp_path, bert, vocab, job)
+    assert told[-1]['epoch'] == 2
+    assert strict(tmp_path / 'manifest.json')['notes']['run']['teachers'] == teacher
+    # A finished run is known by its teachers.
+    again = dataclasses.replace(job, resume=True)
+    assert jobs.finetune(tmp_path, jobs.pretrained(demos[0][0] / 'bert', None)[0], vocab, again)[1] == metrics
+    other = dataclasses.replace(again, teachers=None)
+    with pytest.raises(CheckpointError, match='teachers'):
+        jobs.finetune(tmp_path, jobs.pretrained(demos[0][0] / 'bert', None)[0], vocab, other)
+
+
+def test_a_teacher_must_know_the_same_words(demos, tmp_path):
+    bert, vocab = jobs.pretrained(demos[0][0] / 'bert', None)
+    job = Job(tiny(), limit=64, progress=False, teachers=('bert-nli-small',))
+    with pytest.raises(SettingsError, match='another vocabulary'):
+        jobs.finetune(tmp_path, bert, vocab, job)
 
 
 def test_unknown_words_may_be_insisted_on_with_pairs_of_our_own_too(tmp_path):

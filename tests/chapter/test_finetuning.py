@@ -41,7 +41,7 @@ from bertnli import (
     train_nli,
 )
 from bertnli.headstart import alignment
-from bertnli.runtime import d2l, gluon, mx, nn, np
+from bertnli.runtime import d2l, gluon, mx, nn, np, npx
 from bertnli.settings import changed
 from bertnli.training import Updater
 
@@ -147,6 +147,28 @@ def test_one_device_is_two_is_three_devices_for_train_nli_whatever_the_parts_of_
         assert result.best_epoch == results[0][2].best_epoch
         for record, expected in zip(records, results[0][1]):
             assert record == pytest.approx(expected, rel=1e-4)
+
+
+def test_labels_as_shares_are_learnt_like_numbers_and_between_them_half_of_both():
+    found = []
+    one_hot = np.array(onp.eye(3, dtype='float32'))
+    for shares in (lambda y: y, lambda y: one_hot[y.astype('int32')]):
+        net, told = small_net(), []
+        data = [(X, shares(y)) for X, y in batches(8, 5)]
+        train_nli(net, data, batches(6), SETTINGS, cpu_devices(1), progress=False, on_log=told.append)
+        found.append((weights_of(net), told))
+    assert_close(found[1][0], found[0][0])
+    for a, b in zip(*(told for _, told in found)):
+        assert a == pytest.approx(b, rel=1e-5)
+    # One step by hand: the loss of a pair that is half one class and half another.
+    (X, _), net = labelled_pairs(4, seed=1), small_net()
+    shares = np.array([[0.5, 0.5, 0.0]] * 4)
+    losses, hits = finetuning.forward_backward(
+        net, X, shares, gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False), cpu_devices(1)
+    )
+    logs = npx.log_softmax(net(X)).asnumpy()
+    assert losses[0].item() == pytest.approx(-(logs[:, 0] + logs[:, 1]).sum() / 2, rel=1e-5)
+    assert hits[0].item() == (logs.argmax(axis=1) == 0).sum()
 
 
 @pytest.mark.parametrize('sizes', [(5,), (4, 4, 3), (3, 3, 3, 3)])
