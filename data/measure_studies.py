@@ -52,6 +52,7 @@ class Run(NamedTuple):
     limit: Optional[int] = None
     capitals: bool = False  # words with capitals are unknown, as in the chapter's early edition
     align_first: Optional[bool] = None  # None: as the preset does
+    teachers: tuple = ()  # the folders of other runs, whose answers are learnt, too
 
 
 # What a study pretrains for itself, by the name of a preset.
@@ -119,13 +120,25 @@ def baselines(out, data=None, *, test=False, **_):
 
 
 def contrast(out, data=None, *, test=False, **options):
-    """A tuned classifier, and the same after pairs of our own, twice: SNLI, challenge set, ways of typing."""
-    tuned = Run('tuned', 'bert-wikitext2', seed=2)
-    once = Run('and with pairs of our own', str(_place(out, tuned)), 'contrast')
-    again = Run('and once more', str(_place(out, once)), 'contrast', seed=5)
+    """A tuned classifier, after pairs of our own, and after learning what others answer: both twice.
+
+    SNLI, the challenge set, and ways of typing.
+    """
+    tuned, other = (Run('tuned', 'bert-wikitext2', seed=seed) for seed in (2, 1))
+    _answer(other, out, data, False, options)
+    pair = str(_place(out, tuned)), str(_place(out, other))
+    runs = [tuned]
+    for name, seed, taught in (
+        ('and with pairs of our own', 0, False),
+        ('and once more', 5, False),
+        ('and taught', 7, True),
+        ('and taught once more', 11, True),
+    ):
+        last = str(_place(out, runs[-1]))
+        runs.append(Run(name, last, 'contrast', seed, teachers=(*pair, last) if taught else ()))
     return [
         {**_answer(run, out, data, test, options), **_understood(_place(out, run), data, test)}
-        for run in (tuned, once, again)
+        for run in runs
     ]
 
 
@@ -161,8 +174,9 @@ def _splits(test):
 
 def _place(out, run):
     """The folder of a run, named by what is trained: two rows that ask for the same share it."""
-    told = {**run._asdict(), 'bert': Path(run.bert).name}
-    return _folder(out, *(f'{name} {value}' for name, value in told.items() if name != 'name'))
+    told = {**run._asdict(), 'bert': Path(run.bert).name, 'teachers': len(run.teachers)}
+    usual = {**Run._field_defaults, 'teachers': 0, 'name': run.name}
+    return _folder(out, *(f'{name} {value}' for name, value in told.items() if usual.get(name) != value))
 
 
 def _answer(run, out, data, test, options):
@@ -174,7 +188,8 @@ def _answer(run, out, data, test, options):
     recipe = preset(run.preset)
     settings = changed(recipe.finetune, seed=run.seed, align_first=run.align_first)
     recipe = dataclasses.replace(recipe, finetune=settings)
-    _, metrics = finetune(folder, bert, vocab, Job(recipe, data, limit=run.limit, resume=True, **options))
+    job = Job(recipe, data, limit=run.limit, resume=True, teachers=run.teachers, **options)
+    _, metrics = finetune(folder, bert, vocab, job)
     row = {'name': run.name, **metrics}
     for split in _splits(test):
         judged, _ = evaluate_folder(folder, split, data=data, progress=False)
