@@ -265,6 +265,7 @@ def _weights(folder):
 
 def _run(words, *, laps=None, workers=0, servers=1, hosts=None):
     """The command in processes of its own; `BertNLIError` with its last words if it fails."""
+    words = [*words, '--overwrite']  # an earlier measurement's model, with another batch size
     if workers:
         listed = ['--hosts', hosts] if hosts else []
         words = ['launch', '--workers', workers, '--servers', servers, *listed, '--', *words]
