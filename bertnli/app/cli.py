@@ -476,16 +476,12 @@ def bench(json, picture, only, **options):
     """
     works = only or library.evidence.bench.WORKS
     found = library.evidence.bench.compare(works, say=click.echo, **options)
-    _save(json, found)
+    if json:
+        library.machine.disk.write_json(json, found)
     if picture:
         rows = [(work, found[work]['ratio']) for work in works]
         figure = library.plot_ratios(rows, title='Speed relative to the chapter’s')
         library.pictures.style.save(figure, picture)
-
-
-def _save(path, content):
-    if path:
-        library.machine.disk.write_json(path, content)
 
 
 @main.command()
