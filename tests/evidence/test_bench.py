@@ -225,6 +225,22 @@ def test_a_failing_child_is_told_with_its_side_and_last_words(monkeypatch):
         bench.compare(['predict'], rounds=1)
 
 
+def test_a_peer_that_cannot_be_compiled_costs_no_other_measurement(monkeypatch):
+    pytest.importorskip('torch')
+
+    def run(command, **_):
+        side = command[command.index('bertnli.evidence.bench') + 1]
+        answer = json.dumps({'rate': 1.0, 'peak_mb': 3})
+        return subprocess.CompletedProcess(command, side == 'torch', answer, 'InvalidCxxCompiler: none')
+
+    monkeypatch.setattr(bench.subprocess, 'run', run)
+    said = []
+    found = bench.compare(['predict'], rounds=1, say=said.append)
+    assert found['predict']['ratio'] == 1
+    assert set(found['torch']) == {'version'}
+    assert 'InvalidCxxCompiler' in said[-1]
+
+
 def bench_json(path, *arguments):
     done = CliRunner().invoke(
         main, ['bench', '--json', str(path), '--rounds', '1', '--scale', '1', *arguments]
