@@ -300,7 +300,8 @@ def test_each_kind_of_picture_is_seen_in_a_notebook_a_page_or_the_readme():
     assert any('playground(' in source for source in seen)  # which is made of pictures/playground.py
     assert '](data/results/curves.png)' in (ROOT / 'README.md').read_text(encoding='utf-8')  # app/jobs.py
     page = (ROOT / 'notebooks' / 'from-one-laptop-to-a-cluster.md').read_text(encoding='utf-8')
-    assert '](../data/results/cluster.png)' in page  # app/cli.py
+    assert '](../data/results/cluster.png)' in page  # data/measure_cluster.py
+    seen.append((ROOT / 'data' / 'measure_cluster.py').read_text(encoding='utf-8'))
     seen += [inspect.getsource(module) for module in (playground, jobs, cli)]
     kinds = [name for name in bertnli.__all__ if name.startswith(('plot_', 'show_', 'Live'))]
     assert len(kinds) > 10
