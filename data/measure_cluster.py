@@ -277,11 +277,7 @@ def _run(words, *, laps=None, workers=0, servers=1, hosts=None):
         raise BertNLIError('a measurement failed', ' '.join(command[2:]), found)
 
 
-class _Command(Telling, click.Command):
-    pass
-
-
-@click.command(cls=_Command, context_settings=SETTINGS)
+@click.command(cls=Telling, context_settings=SETTINGS)
 @click.option('--json', 'path', metavar='FILE', required=True, help='Add the numbers to this file.')
 @click.option('--picture', metavar='FILE', help='Save a figure of the forecast (PNG).')
 @click.option('--rounds', default=3, help='Repetitions of each measurement.')

@@ -225,11 +225,7 @@ def _without_capitals(folder, data):
     return folder
 
 
-class _Command(Telling, click.Command):
-    pass
-
-
-@click.command(cls=_Command, context_settings=SETTINGS)
+@click.command(cls=Telling, context_settings=SETTINGS)
 @click.argument('name', metavar='NAME')
 @click.option('--data', metavar='DIR', help='Folder with the archives, or "download".  [default: the sample]')
 @click.option('--test', is_flag=True, help='Evaluate on test too, once everything has been chosen.')

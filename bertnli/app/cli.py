@@ -48,8 +48,8 @@ def _output_told():
         raise SettingsError('the output cannot be written', found=error.strerror) from error
 
 
-class Telling:
-    """Over a `click.Command`: it reports a `BertNLIError` and Ctrl-C in words."""
+class Telling(click.Command):
+    """A command that reports a `BertNLIError` and Ctrl-C in words."""
 
     def invoke(self, ctx):
         try:

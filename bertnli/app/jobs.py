@@ -8,7 +8,6 @@ ends with the same bits. The parts are the library's public functions; nothing h
 import contextlib
 import dataclasses
 import errno
-import functools
 import hashlib
 import re
 import sys
@@ -359,8 +358,8 @@ def _taught(train, vocab, settings, job):
         if teacher.vocab.idx_to_token != vocab.idx_to_token:
             problem, allowed = 'a teacher with another vocabulary', 'the words of the model that is trained'
             raise SettingsError(problem, 'teachers', name, allowed, 'fine-tune both from the same BERT')
-        scores = functools.partial(lambda net, X: npx.softmax(net(X)), teacher.net)
-        answers.append(rows_of_table(scores, table, train.special, 256, job.devices))
+        rows = table, train.special, 256, job.devices
+        answers.append(rows_of_table(lambda X, net=teacher.net: npx.softmax(net(X)), *rows))
     shares[:given] += settings.taught * (onp.mean(answers, axis=0) - shares[:given])
     return shares
 

@@ -80,8 +80,7 @@ def _timed(work):
 
 def _since_start():
     """Seconds since this process was started: until the first step a class waits that long."""
-    now = time.time()
-    return now - float(os.environ.get(_BEGAN, now))
+    return time.time() - float(os.environ[_BEGAN])
 
 
 def _steps(step, batches, count, warm_up=2):
@@ -90,8 +89,7 @@ def _steps(step, batches, count, warm_up=2):
     for batch, _ in zip(batches, range(count)):
         seconds.append(_timed(lambda batch=batch: step(batch)))
         first = _since_start() if first is None else first
-    later = seconds[warm_up:] or seconds
-    return {'rate': BATCH / statistics.median(later), 'first_step_s': first}
+    return {'rate': BATCH / statistics.median(seconds[warm_up:] or seconds), 'first_step_s': first}
 
 
 def _chapter_encode(vocab, pair):
@@ -260,11 +258,15 @@ def _our_predict(data, scale):
 # --- compiled PyTorch, on our batches -------------------------------------------------------------
 
 
+def _tensors(torch, arrays):
+    return [torch.from_numpy(onp.asarray(x, dtype='int64')) for x in arrays]
+
+
 def _torch_steps(vocab, name, batches):
     torch, net, step = peer(len(vocab), UNITS, FFN, HEADS, LAYERS)
     # Shapes are unknown to the compiler: no batch is as long as the last.
     loss = torch.compile(getattr(net, name), dynamic=True)
-    batches = [[torch.from_numpy(onp.asarray(x, dtype='int64')) for x in batch] for batch in batches]
+    batches = [_tensors(torch, batch) for batch in batches]
     compile_s, first = _timed(lambda: step(loss, batches[0])), _since_start()
     # What is compiled again for a shape of another kind belongs to the first quarter, which does not count.
     found = _steps(lambda batch: step(loss, batch), batches, len(batches), len(batches) // 4)
@@ -297,8 +299,7 @@ def _torch_predict(data, scale):
         dataset = SNLIBERTDataset(columns, MAX_LEN, vocab, verbose=False, max_unknown=1)
         with torch.inference_mode():
             for rows in Batches(dataset, min(BATCH, len(dataset)), shuffle=False).order():
-                inputs = [torch.from_numpy(onp.asarray(x, dtype='int64')) for x in dataset.batch(rows)[0]]
-                forward(*inputs).softmax(-1).numpy()
+                forward(*_tensors(torch, dataset.batch(rows)[0])).softmax(-1).numpy()
 
     ones = [[[cell] for cell in row] for row in [*zip(*columns)][:50]]
     for some in (columns, *ones[:2]):  # compiles for batches, and for one pair
