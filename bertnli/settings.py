@@ -151,6 +151,7 @@ class FinetuneSettings(_TrainSettings):
     dropout: Optional[float] = _setting(None, float, 'that of fine-tuning (None: as pretrained)', 0, 0.99)
     word_dropout: float = _setting(0.0, float, 'share of the words that are hidden, each epoch anew', 0, 0.99)
     own_pairs: float = _setting(0.0, float, 'pairs of our own for each training pair (corpora/contrasts.py)')
+    order_pairs: int = _setting(0, int, 'learn so many pairs of our own about order, and no others', 0)
     taught: float = _setting(0.7, float, "the teachers' share in what is learnt, if there are any", 0, 1)
     calibrate: bool = _setting(False, bool, 'fit a temperature on dev')
     align_first: bool = _setting(False, bool, 'begin with heads that look for like words across sentences')
@@ -227,7 +228,10 @@ PRESETS = {
         ),
     ),
 }
-# A second fine-tuning of a tuned classifier, with pairs of our own: what one word can do.
-_TUNED = PRESETS['tuned']
-_AGAIN = {'learning_rate': 5e-4, 'num_epochs': 3, 'align_first': False, 'own_pairs': 0.8, 'calibrate': True}
-PRESETS['contrast'] = dataclasses.replace(_TUNED, finetune=changed(_TUNED.finetune, **_AGAIN))
+# Of a tuned classifier a second and a third fine-tuning, with pairs of our own: what order can do, and one word.
+for _name, _changes in {
+    'order': {'num_epochs': 5, 'order_pairs': 80_000},
+    'contrast': {'learning_rate': 7e-4, 'num_epochs': 5, 'own_pairs': 0.8, 'calibrate': True},
+}.items():
+    _finetune = changed(PRESETS['tuned'].finetune, align_first=False, **_changes)
+    PRESETS[_name] = dataclasses.replace(PRESETS['tuned'], finetune=_finetune)

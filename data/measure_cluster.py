@@ -205,7 +205,7 @@ class Jobs:
         return rows
 
     def profile(self, work, rounds):
-        """Seconds a step of four ways to work, and its `laps`: where they go (cluster/stopwatch.py).
+        """Seconds a step of four ways to work, and its `laps`: where they go (measure_laps.py).
 
         One process `alone`, with `half` the batch, two such processes `beside` each other that do not
         communicate, and two workers `together`.
@@ -269,8 +269,9 @@ def _run(words, *, laps=None, workers=0, servers=1, hosts=None):
     if workers:
         listed = ['--hosts', hosts] if hosts else []
         words = ['launch', '--workers', workers, '--servers', servers, *listed, '--', *words]
-    command = [sys.executable, '-m', 'bertnli', *map(str, words)]
-    environ = {**os.environ, 'OMP_NUM_THREADS': '1', **({'BERTNLI_LAPS': str(laps)} if laps else {})}
+    program = [Path(__file__).with_name('measure_laps.py'), laps] if laps else ['-m', 'bertnli']
+    command = [sys.executable, *map(str, [*program, *words])]
+    environ = {**os.environ, 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
         found = done.stderr.strip()[-200:] or done.returncode

@@ -88,10 +88,16 @@ def seeds(out, data=None, *, test=False, **options):
     """Three fine-tunings that differ only in the seed; then their mean and standard deviation."""
     runs = [Run(f'seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
     rows = [_answer(run, out, data, test, options) for run in runs]
-    found = {name: [row[name] for row in rows] for name in (f'{split}_accuracy' for split in _splits(test))}
+    return [*rows, _mean(rows, test, 'accuracy')]
+
+
+def _mean(rows, test, *names):
+    """Mean and standard deviation of these numbers of the rows, on dev and on test if that was read."""
+    found = {
+        key: [row[key] for row in rows] for key in (f'{s}_{name}' for s in _splits(test) for name in names)
+    }
     means = {name: statistics.mean(values) for name, values in found.items()}
-    spread = {f'{name}_deviation': statistics.stdev(values) for name, values in found.items()}
-    return [*rows, {'name': 'mean', **means, **spread}]
+    return {'name': 'mean', **means, **{f'{name}_deviation': statistics.stdev(found[name]) for name in found}}
 
 
 def sizes(out, data=None, *, test=False, **options):
@@ -120,25 +126,24 @@ def baselines(out, data=None, *, test=False, **_):
 
 
 def contrast(out, data=None, *, test=False, **options):
-    """A tuned classifier, after pairs of our own, twice, and after learning what others answer.
+    """Tuned classifiers, then taught what order does, then our other pairs and what two tuned ones answer.
 
-    SNLI, the challenge set, and ways of typing.
+    SNLI, the challenge set, and ways of typing, for three seeds; then the means of the last.
     """
-    tuned, other = (Run('tuned', 'bert-wikitext2', seed=seed) for seed in (2, 1))
-    _answer(other, out, data, False, options)
-    pair = str(_place(out, tuned)), str(_place(out, other))
-    runs = [tuned]
-    for name, seed, taught in (
-        ('and with pairs of our own', 0, False),
-        ('and once more', 5, False),
-        ('and taught', 7, True),
-    ):
-        last = str(_place(out, runs[-1]))
-        runs.append(Run(name, last, 'contrast', seed, teachers=(*pair, last) if taught else ()))
-    return [
+    chains, place = [], lambda run: str(_place(out, run))
+    for seed in range(3):
+        tuned = Run(f'tuned, seed {seed}', 'bert-wikitext2', seed=seed)
+        order = Run(f'order, seed {seed}', place(tuned), 'order', seed)
+        chains.append([tuned, order, Run(f'all, seed {seed}', place(order), 'contrast', seed)])
+    teachers = tuple(place(tuned) for tuned, *_ in chains[1:])
+    for tuned, *_ in chains[1:]:
+        _answer(tuned, out, data, False, options)
+    rows = [
         {**_answer(run, out, data, test, options), **_understood(_place(out, run), data, test)}
-        for run in runs
+        for tuned, order, last in chains
+        for run in (tuned, order, last._replace(teachers=teachers))
     ]
+    return [*rows, _mean(rows[2::3], test, 'accuracy', 'ece', 'challenge_accuracy')]
 
 
 def _understood(folder, data, test):

@@ -24,7 +24,7 @@ from ..analysis.challenge import judge_challenge
 from ..analysis.report import Report, evaluate, evaluate_pretraining, fit_temperature
 from ..batches import Batches
 from ..cluster.worker import join_cluster
-from ..corpora.contrasts import contrast_pairs
+from ..corpora.contrasts import contrast_pairs, order_pairs
 from ..corpora.files import data_dir, download_extract
 from ..corpora.pairs import NotHere, PairFiles, PairRows
 from ..corpora.treebank import MAX_UNKNOWN, words
@@ -292,11 +292,15 @@ def _finetune(out, bert, vocab, job):
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     net = bert if isinstance(bert, BERTClassifier) else BERTClassifier(bert)
     options = {'progress': job.progress, 'max_unknown': job.max_unknown}
-    if settings.own_pairs:
-        train = _with_own_pairs(settings, vocab, job, **options)
+    if settings.order_pairs:
+        counts = (settings.order_pairs, settings.seed), (3000, settings.seed + 1)
+        columns = (order_pairs(*one) for one in counts)
+        train, dev = (
+            SNLIBERTDataset(one, settings.max_len, vocab, verbose=False, **options) for one in columns
+        )
     else:
-        train = _pairs(job.data, 'train', settings.max_len, vocab, limit=job.limit, **options)
-    dev = _pairs(job.data, 'dev', settings.max_len, vocab, **options)
+        train = _training_data(settings, vocab, job, **options)
+        dev = _pairs(job.data, 'dev', settings.max_len, vocab, **options)
     train.word_dropout = settings.word_dropout
     train_iter = Batches(train, settings.batch_size, seed=settings.seed)
     dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
@@ -334,8 +338,10 @@ def _ends_in(table, vocab):
     return bool((last == stop).mean() > 0.9)
 
 
-def _with_own_pairs(settings, vocab, job, **options):
-    """The training pairs, and pairs that are made of them."""
+def _training_data(settings, vocab, job, **options):
+    """The training pairs, and pairs of our own that are made of them."""
+    if not settings.own_pairs:
+        return _pairs(job.data, 'train', settings.max_len, vocab, limit=job.limit, **options)
     *sentences, labels = _training_pairs(job.data, job.limit)
     premises, hypotheses = ([' '.join(words(one)) for one in column] for column in sentences)
     own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)

@@ -11,7 +11,6 @@ import numpy as onp
 from ..devices import Alone, share_of, split_batch_multi_inputs
 from ..errors import BertNLIError, SettingsError
 from ..runtime import barrier, gluon, init_kvstore, mx, np, number_of, parameters_of, replace_gradients
-from .stopwatch import Stopwatch
 
 _GOODBYE = 10  # seconds
 _START = 'start with bertnli launch, or with the variables that it prints'
@@ -264,11 +263,7 @@ def join_cluster():
     >>> join_cluster().count
     1
     """
-    team = _team() if os.environ.get('DMLC_ROLE') == 'worker' else Alone()
-    if os.environ.get('BERTNLI_LAPS'):
-        team.lap = Stopwatch(os.environ['BERTNLI_LAPS'] + os.environ.get('DMLC_RANK', ''))
-        team.measured = True
-    return team
+    return _team() if os.environ.get('DMLC_ROLE') == 'worker' else Alone()
 
 
 def _team():

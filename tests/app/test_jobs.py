@@ -242,6 +242,21 @@ def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(d
     assert 0.2 < metrics['temperature'] != 1
 
 
+def test_order_is_learnt_from_pairs_of_our_own_alone(demos, tmp_path):
+    tuned, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
+    job = Job(
+        dataclasses.replace(tiny(), finetune=changed(tiny().finetune, order_pairs=100, num_epochs=1)),
+        max_unknown=1.0,  # a sample's words are few
+        progress=False,
+    )
+    with pytest.warns(UserWarning, match='not in the vocabulary'):
+        _, metrics = jobs.finetune(tmp_path, tuned, vocab, job)
+    assert metrics['train_pairs'] == 100
+    run = strict(tmp_path / 'manifest.json')['notes']['run']
+    assert (run['train pairs'], run['dev pairs']) == (100, 3000)
+    assert run['train content'] != run['dev content']
+
+
 @pytest.fixture
 def taught(demos, monkeypatch):
     """What is learnt, an array (96, 3) and its data set, when demos teach, 64 pairs and 32 of our own."""

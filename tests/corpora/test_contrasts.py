@@ -106,6 +106,12 @@ def test_pairs_are_a_function_of_the_seed(columns):
         ('_adjective', 'a red car stops .', {('a red car stops .', 'a car stops .', E), ('a car stops .', 'a red car stops .', N)}),
         ('_shorter', 'a man is sitting on a bench .', {('a man is sitting on a bench .', 'a man is sitting .', E), ('a man is sitting .', 'a man is sitting on a bench .', N)}),
         ('_counted', 'some cars are red .', {('some cars are red .', 'no cars are red .', C), ('no cars are red .', 'some cars are red .', C), ('some cars are red .', 'all the cars are red .', N), ('some of the cars are red .', 'all the cars are red .', N), ('all the cars are red .', 'some of the cars are red .', E)}),
+        ('_exchanged', 'a red car and a blue bus stop .', {('a red car and a blue bus stop .', 'a blue car and a red bus stop .', C)}),
+        ('_exchanged', 'a red and blue car stops .', {('a red and blue car stops .', 'a blue and red car stops .', E)}),
+        ('_exchanged', 'two men see three dogs .', {('two men see three dogs .', 'three men see two dogs .', C)}),
+        ('_exchanged', 'a red car and a blue car stop .', set()),
+        ('_exchanged', 'no red car stops a blue bus .', set()),
+        ('_exchanged', 'he wears white and', set()),
         ('_same', 'it rains .', {('it rains .', 'it rains .', E)}),
     ],
 )  # fmt: skip
@@ -116,6 +122,47 @@ def test_each_change_and_its_label_by_hand(change, given, expected):
         if made:
             found.add((' '.join(made[0]), ' '.join(made[1]), made[2]))
     assert found == expected
+
+
+def test_of_order_pairs_words_alone_tell_little_and_exchanging_two_is_a_contradiction():
+    premises, hypotheses, labels = contrasts.order_pairs(3000, 1)
+    assert [premises, hypotheses, labels] == contrasts.order_pairs(3000, 1)
+    # How many words are shared, which decides most of our other pairs, is no better than a coin.
+    shared = [len({*h.split()} - {*p.split()}) for p, h in zip(premises, hypotheses)]
+    counts = collections.Counter(zip(shared, labels))
+    best = sum(max(n for (count, _), n in counts.items() if count == one) for one in {*shared})
+    assert best < 0.56 * len(labels)
+    plain = re.compile(r'(?:a|the) (\w+) (\w+) (?:a|the) (\w+) \.')
+    exchanged = {
+        (first[2], label)
+        for premise, hypothesis, label in zip(premises, hypotheses, labels)
+        for first, second in [(plain.fullmatch(premise), plain.fullmatch(hypothesis))]
+        if first and second and first.groups() == second.groups()[::-1]
+    }
+    # Who meets somebody is met by him; whether he is liked who likes, nobody knows.
+    assert {one for one in exchanged if one[1] != C} <= {('meets', E), ('likes', N)}
+    assert len(exchanged) > 10
+
+
+def test_a_phrase_at_an_end_is_added_to_both_or_to_the_premise_alone():
+    tables, rng, seen = contrasts._tables(), random.Random(0), collections.Counter()
+    frames = [('the {A} {xs} .', 'the {A} {xs} .', E)]
+    for _ in range(2000):
+        first, second, label = contrasts._fill(tables, rng, frames)
+        added = [
+            phrase
+            for words in (first, second)
+            for phrase in [*contrasts._WHEN, '']
+            if ' '.join(words).startswith(f'{phrase} the ') or ' '.join(words).endswith(f' {phrase} .')
+        ]
+        assert label == E
+        seen[len(added), first[0] == 'the', second[0] == 'the'] += 1
+        assert len({*added}) <= 1  # the same in both
+    assert len(seen) > 4
+    # What tells of a time or place of its own, or has two clauses, is left as it is.
+    for frame in (('the {A} {xed} , and it {yed} .',) * 2, ('the {A} is not {xing} .',) * 2):
+        made = [contrasts._fill(tables, rng, [(*frame, E)])[:2] for _ in range(300)]
+        assert all(words[0] in ('the', 'in') for pair in made for words in pair)
 
 
 @pytest.mark.parametrize(

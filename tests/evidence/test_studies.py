@@ -44,7 +44,7 @@ def _small(monkeypatch, tmp_path):
     """All presets train the smallest model for a few steps; what is shipped is made small by its data."""
     monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path / 'cache'))
     shape = ModelSettings(num_hiddens=16, ffn_num_hiddens=12, num_heads=2, num_layers=1, max_len=64)
-    for name in ('chapter', 'tuned', 'contrast'):
+    for name in ('chapter', 'tuned', 'order', 'contrast'):
         row = PRESETS['demo']
         small = dataclasses.replace(
             row,
@@ -76,20 +76,22 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
     assert 'test_accuracy' not in mean  # nobody asked for it
 
 
-def test_contrast_continues_what_was_tuned_and_compares_both(data, tmp_path):
-    before, after, again, taught = studies.contrast(tmp_path, data, **QUIET)
+def test_contrast_continues_what_was_tuned_and_compares_all(data, tmp_path):
+    *rows, mean = studies.contrast(tmp_path, data, **QUIET)
+    before, order, after = rows[:3]
     assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
     shares = before['dev_challenge'].values()
     assert set(after['typed_otherwise']) == set(WAYS)
     assert before['dev_challenge_accuracy'] == pytest.approx(sum(shares) / len(shares))
     assert after['dev_accuracy'] != before['dev_accuracy']
-    assert again['train_loss'] != after['train_loss']
-    assert taught['train_loss'] != again['train_loss']
-    # The last learns what the one before and two tuned ones answer.
+    assert len({row['train_loss'] for row in rows}) == 9
+    ends = [row['dev_challenge_accuracy'] for row in rows if row['name'].startswith('all')]
+    assert mean['dev_challenge_accuracy'] == pytest.approx(sum(ends) / 3)
+    # The last of each seed learns what two tuned ones answer.
     notes = [load_checkpoint(path.parent).notes['run'] for path in tmp_path.glob('*/manifest.json')]
-    [teachers] = [run['teachers'].split(', ') for run in notes if 'teachers' in run]
-    assert len(notes) == 5
-    assert len({*teachers}) == 3
+    taught = [run['teachers'].split(', ') for run in notes if 'teachers' in run]
+    assert len(notes) == 9
+    assert [len({*teachers}) for teachers in taught] == [2, 2, 2]
     assert 'test_challenge' not in after
 
 

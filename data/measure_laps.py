@@ -1,17 +1,23 @@
-"""Where the time of a training step goes: its laps, if `BERTNLI_LAPS` names a file for them.
+"""Where the time of a training step goes: a command of bertnli's with a stopwatch, which measure_cluster.py runs.
 
-The repository's `data/measure_cluster.py` asks so. Each lap ends with a wait for all that MXNet was given, so
-that its time is its own. Together the laps are the step, which is longer than without such waits by what
-Python would have done meanwhile. Processors are known from /proc, where Linux tells of them.
+    python data/measure_laps.py FILE finetune --data DIR
+
+Each lap ends with a wait for all that MXNet was given, so that its time is its own. Together the laps are the
+step, which is longer than without such waits by what Python would have done meanwhile. Each process of
+`launch` writes a FILE, its number behind the name. Processors are known from /proc, where Linux tells of them.
 """
 
 import collections
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
-from ..runtime import mx
+from bertnli.app.process import run
+from bertnli.cluster import launch
+from bertnli.cluster.worker import join_cluster
+from bertnli.runtime import mx
 
 _FIRST = 4  # steps that do not count: memory is being found, and servers hear of arrays for the first time
 
@@ -85,3 +91,24 @@ def _seconds_ready(thread):
         return int((thread / 'schedstat').read_text().split()[1]) / 1e9
     except (OSError, IndexError):  # gone, or a kernel that does not tell
         return 0.0
+
+
+def main(path, *words):
+    """Run a command of bertnli's, each process that trains with a stopwatch."""
+    if words[0] == 'launch':
+        plain = launch.python_words
+
+        def python_words(role, command):
+            return [sys.executable, __file__, path, *command] if role == 'worker' else plain(role, command)
+
+        launch.python_words = python_words
+    else:
+        team = join_cluster()
+        team.lap = Stopwatch(path + os.environ.get('DMLC_RANK', ''))
+        team.measured = True
+    sys.argv[1:] = words
+    run()
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
