@@ -228,7 +228,7 @@ PRESETS = {
         ),
     ),
 }
-# Of a tuned classifier a second and a third fine-tuning, with pairs of our own: what order can do, and one word.
+# A tuned classifier is fine-tuned twice more, with pairs of our own: what order can do, then one word.
 for _name, _changes in {
     'order': {'num_epochs': 5, 'order_pairs': 80_000},
     'contrast': {'learning_rate': 7e-4, 'num_epochs': 5, 'own_pairs': 0.8, 'calibrate': True},

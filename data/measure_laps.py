@@ -1,10 +1,10 @@
-"""Where the time of a training step goes: a command of bertnli's with a stopwatch, which measure_cluster.py runs.
+"""Where the time of a training step goes: a command of bertnli with a stopwatch, run by measure_cluster.py.
 
     python data/measure_laps.py FILE finetune --data DIR
 
 Each lap ends with a wait for all that MXNet was given, so that its time is its own. Together the laps are the
-step, which is longer than without such waits by what Python would have done meanwhile. Each process of
-`launch` writes a FILE, its number behind the name. Processors are known from /proc, where Linux tells of them.
+step, which is longer than without such waits by what Python would have done meanwhile. Each process that
+`launch` starts writes a FILE, its number behind the name. Processors are known from Linux' /proc.
 """
 
 import collections

@@ -13,7 +13,7 @@ from bertnli.devices import Alone
 from bertnli.runtime import np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'data'))
-from measure_laps import Stopwatch  # noqa: E402
+from measure_laps import Stopwatch
 
 WORK = """
 import sys, time

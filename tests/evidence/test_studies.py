@@ -78,7 +78,7 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
 
 def test_contrast_continues_what_was_tuned_and_compares_all(data, tmp_path):
     *rows, mean = studies.contrast(tmp_path, data, **QUIET)
-    before, order, after = rows[:3]
+    before, _, after = rows[:3]
     assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
     shares = before['dev_challenge'].values()
     assert set(after['typed_otherwise']) == set(WAYS)
