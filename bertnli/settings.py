@@ -231,7 +231,7 @@ PRESETS = {
 # A tuned classifier is fine-tuned twice more, with pairs of our own: what order can do, then one word.
 for _name, _changes in {
     'order': {'num_epochs': 5, 'order_pairs': 80_000},
-    'contrast': {'learning_rate': 7e-4, 'num_epochs': 5, 'own_pairs': 0.8, 'calibrate': True},
+    'contrast': {'learning_rate': 7e-4, 'num_epochs': 4, 'own_pairs': 0.8, 'calibrate': True},
 }.items():
     _finetune = changed(PRESETS['tuned'].finetune, align_first=False, **_changes)
     PRESETS[_name] = dataclasses.replace(PRESETS['tuned'], finetune=_finetune)
