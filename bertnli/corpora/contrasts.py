@@ -1,4 +1,4 @@
-"""Pairs of our own: what one word can do. Made from the training pairs at hand and from `contrasts.tsv`.
+"""Pairs of our own: what one word can do, or the order of words. Made from pairs at hand and `contrasts.tsv`.
 
 People who write to captions seldom change one word only, so a network that counts shared words does well on
 SNLI (McCoy et al. 2019; Glockner et al. 2018). In the pairs made here nearly all words are shared, and one
@@ -62,7 +62,7 @@ class _Tables:
 
 
 def _decided_by_order(frames):
-    """Frames for which words alone are not enough: another one has the same, and another label."""
+    """Frames of which another one, or a sentence by itself, has the same words, and another label."""
     frames, labels = [*frames, *{(first, first, _ENTAILMENT): 0 for first, *_ in frames}], defaultdict(set)
     for frame in frames:
         labels[_unordered(*frame)].add(frame[2])
@@ -70,7 +70,7 @@ def _decided_by_order(frames):
 
 
 def _unordered(first, second, _):
-    """The words of both sentences without order; a gap tells its kind, and whether it is in both."""
+    """The words of both sentences without their order; of a gap its kind, and whether both have it."""
     gaps = [{*re.findall(r'\{(\w)', sentence)} for sentence in (first, second)]
     marks = {gap: '{' + gap.translate(_KINDS) + '+' * (gap in gaps[0] & gaps[1]) for gap in gaps[0] | gaps[1]}
     return tuple(
@@ -126,17 +126,16 @@ def _columns(made):
 
 
 def order_pairs(count, seed=0):
-    """`count` pairs in which who and what is told by order alone, as `contrast_pairs` gives them.
+    """`count` pairs in which order alone decides, as `contrast_pairs` gives them.
 
-    A network that answers by shared words cannot guess them. Mixed with others they are too few to be learnt;
-    by themselves they are learnt in minutes, and not forgotten if some come along later.
+    A network that answers by shared words is right on half of them. Mixed with others they are not learnt:
+    the rest is easier by words. By themselves they are, in minutes, and not forgotten when others follow.
 
     >>> [len(column) for column in order_pairs(4)]
     [4, 4, 4]
     """
     rng, tables = random.Random(seed), _tables()
-    made = [_fill(tables, rng, tables.of_order) for _ in range(count)]
-    return _columns(made)
+    return _columns([_fill(tables, rng, tables.of_order) for _ in range(count)])
 
 
 _FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept
