@@ -88,16 +88,15 @@ def seeds(out, data=None, *, test=False, **options):
     """Three fine-tunings that differ only in the seed; then their mean and standard deviation."""
     runs = [Run(f'seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
     rows = [_answer(run, out, data, test, options) for run in runs]
-    return [*rows, _mean(rows, test, 'accuracy')]
+    return [*rows, _mean('mean', rows, test, ['accuracy'])]
 
 
-def _mean(rows, test, *names):
-    """Mean and standard deviation of these numbers of the rows, on dev and on test if that was read."""
-    found = {
-        key: [row[key] for row in rows] for key in (f'{s}_{name}' for s in _splits(test) for name in names)
-    }
-    means = {name: statistics.mean(values) for name, values in found.items()}
-    return {'name': 'mean', **means, **{f'{name}_deviation': statistics.stdev(found[name]) for name in found}}
+def _mean(name, rows, test, names):
+    """Means and standard deviations of the rows, on dev, and on test if that was read; as `name`."""
+    keys = [key for key in (f'{split}_{one}' for split in _splits(test) for one in names) if key in rows[0]]
+    means = {key: statistics.mean(row[key] for row in rows) for key in keys}
+    spread = {f'{key}_deviation': statistics.stdev(row[key] for row in rows) for key in keys}
+    return {'name': name, **means, **spread}
 
 
 def sizes(out, data=None, *, test=False, **options):
@@ -128,7 +127,7 @@ def baselines(out, data=None, *, test=False, **_):
 def contrast(out, data=None, *, test=False, **options):
     """Tuned classifiers, then taught what order does, then our other pairs and what two tuned ones answer.
 
-    SNLI, the challenge set, and ways of typing, for three seeds; then the means of the last.
+    SNLI, the challenge set, and ways of typing, for three seeds; then the means of each of the three.
     """
     chains, place = [], lambda run: str(_place(out, run))
     for seed in range(3):
@@ -143,7 +142,9 @@ def contrast(out, data=None, *, test=False, **options):
         for tuned, order, last in chains
         for run in (tuned, order, last._replace(teachers=teachers))
     ]
-    return [*rows, _mean(rows[2::3], test, 'accuracy', 'ece', 'challenge_accuracy')]
+    names = 'accuracy', 'ece', 'challenge_accuracy', 'challenge_least', 'typed_worst'
+    means = (_mean(f'mean, {name}', rows[i::3], test, names) for i, name in enumerate(('tuned', 'order', 'all')))
+    return [*rows, *means]
 
 
 def _understood(folder, data, test):
@@ -151,8 +152,10 @@ def _understood(folder, data, test):
     loaded = load_checkpoint(folder)
     found = {f'{half}_challenge': judge_challenge(loaded.net, loaded.vocab, half) for half in _splits(test)}
     means = {f'{name}_accuracy': statistics.mean(shares.values()) for name, shares in found.items()}
+    least = {f'{name}_least': min(shares.values()) for name, shares in found.items()}
     dev = read_snli(download_extract('SNLI', data_dir=data), split='dev', limit=_TYPED)
-    return {**means, **found, 'typed_otherwise': judge_typing(loaded.net, loaded.vocab, *dev[:2])}
+    typed = judge_typing(loaded.net, loaded.vocab, *dev[:2])
+    return {**means, **least, **found, 'typed_otherwise': typed, 'dev_typed_worst': max(typed.values())}
 
 
 # Each returns its table as a list of rows.

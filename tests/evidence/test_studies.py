@@ -77,7 +77,7 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
 
 
 def test_contrast_continues_what_was_tuned_and_compares_all(data, tmp_path):
-    *rows, mean = studies.contrast(tmp_path, data, **QUIET)
+    *rows, _, _, mean = studies.contrast(tmp_path, data, **QUIET)
     before, _, after = rows[:3]
     assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
     shares = before['dev_challenge'].values()
@@ -86,7 +86,10 @@ def test_contrast_continues_what_was_tuned_and_compares_all(data, tmp_path):
     assert after['dev_accuracy'] != before['dev_accuracy']
     assert len({row['train_loss'] for row in rows}) == 9
     ends = [row['dev_challenge_accuracy'] for row in rows if row['name'].startswith('all')]
+    assert mean['name'] == 'mean, all'
     assert mean['dev_challenge_accuracy'] == pytest.approx(sum(ends) / 3)
+    assert after['dev_challenge_least'] == min(after['dev_challenge'].values())
+    assert after['dev_typed_worst'] == max(after['typed_otherwise'].values())
     # The last of each seed learns what two tuned ones answer.
     notes = [load_checkpoint(path.parent).notes['run'] for path in tmp_path.glob('*/manifest.json')]
     taught = [run['teachers'].split(', ') for run in notes if 'teachers' in run]
