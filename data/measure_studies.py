@@ -143,7 +143,9 @@ def contrast(out, data=None, *, test=False, **options):
         for run in (tuned, order, last._replace(teachers=teachers))
     ]
     names = 'accuracy', 'ece', 'challenge_accuracy', 'challenge_least', 'typed_worst'
-    means = (_mean(f'mean, {name}', rows[i::3], test, names) for i, name in enumerate(('tuned', 'order', 'all')))
+    means = (
+        _mean(f'mean, {name}', rows[i::3], test, names) for i, name in enumerate(('tuned', 'order', 'all'))
+    )
     return [*rows, *means]
 
 
