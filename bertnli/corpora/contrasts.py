@@ -340,7 +340,7 @@ def _fill(tables, rng, frames):
     # Twice: what is put into a gap may have one itself.
     first, second = (_articles(one.format(**values).format(**values).split()) for one in pair)
     if rng.random() < 0.3 and not _CLAUSES & {*first, *second}:
-        words = rng.choice(_WHEN).split()
+        words = rng.choice(tables.slots['p'][0].split('=')).split()
         first = _at_an_end(rng, first, words)
         if (label == _ENTAILMENT and _NO & {*first}) or rng.random() < 0.7:  # else it is left out
             second = _at_an_end(rng, second, words)
@@ -351,22 +351,10 @@ def _at_an_end(rng, sentence, words):
     return [*words, *sentence] if rng.random() < 0.5 else [*sentence[:-1], *words, '.']
 
 
-_WHEN = (
-    'today',
-    'this morning',
-    'this evening',
-    'on monday',
-    'on sunday',
-    'during the game',
-    'during the show',
-)
-_WHEN += ('in the rain', 'in the snow', 'along the road', 'across the street', 'outdoors')
 # A phrase at an end belongs to the whole of a sentence, if that is one clause and tells of no time or place.
-_CLAUSES = {
-    *'and or but while who that because if when before after till until since already yet still'.split()
-}
-_CLAUSES |= {*'not no never nobody none first last today tomorrow yesterday morning evening now soon'.split()}
-_CLAUSES |= {
-    *'outside inside indoors outdoors in near far from here there longer always often more than'.split()
-}
+_CLAUSES = frozenset(
+    """and or but while who that because if when before after till until since already yet still not no never
+    nobody none first last today tomorrow yesterday morning evening now soon outside inside indoors outdoors in
+    near far from here there longer always often more than""".split()
+)
 _PAST = {'is': 'was', 'are': 'were'}

@@ -146,13 +146,14 @@ def test_of_order_pairs_words_alone_tell_little_and_exchanging_two_is_a_contradi
 
 def test_a_phrase_at_an_end_is_added_to_both_or_to_the_premise_alone():
     tables, rng, seen = contrasts._tables(), random.Random(0), collections.Counter()
+    phrases = tables.slots['p'][0].split('=')
     frames = [('the {A} {xs} .', 'the {A} {xs} .', E)]
     for _ in range(2000):
         first, second, label = contrasts._fill(tables, rng, frames)
         added = [
             phrase
             for words in (first, second)
-            for phrase in [*contrasts._WHEN, '']
+            for phrase in [*phrases, '']
             if ' '.join(words).startswith(f'{phrase} the ') or ' '.join(words).endswith(f' {phrase} .')
         ]
         assert label == E
