@@ -354,7 +354,7 @@ def _at_an_end(rng, sentence, words):
 # A phrase at an end belongs to the whole of a sentence, if that is one clause and tells of no time or place.
 _CLAUSES = frozenset(
     """and or but while who that because if when before after till until since already yet still not no never
-    nobody none first last today tomorrow yesterday morning evening now soon outside inside indoors outdoors in
-    near far from here there longer always often more than""".split()
+    nobody none first last today tomorrow yesterday morning evening now soon outside inside indoors outdoors
+    in near far from here there longer always often more than""".split()
 )
 _PAST = {'is': 'was', 'are': 'were'}
