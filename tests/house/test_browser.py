@@ -286,7 +286,7 @@ def test_the_playground_is_played_with_the_keyboard_alone(lab, page, tmp_path):
     for _ in range(2):
         examples.focus()
         press('x', 'Backspace')
-        page.keyboard.type('A woman is holding a baby. → A baby is holding a woman. (it fails)')
+        page.keyboard.type('The river is deep. → The river is shallow. (it fails)')
         told.get_by_text('It fails here').wait_for(timeout=ANSWER * 1000)
         page.wait_for_function('box => box.value === ""', arg=examples.element_handle())
         nothing_happened_to_the_notebook()
