@@ -129,24 +129,19 @@ def contrast(out, data=None, *, test=False, **options):
 
     SNLI, the challenge set, and ways of typing, for three seeds; then the means of each of the three.
     """
-    chains, place = [], lambda run: str(_place(out, run))
-    for seed in range(3):
-        tuned = Run(f'tuned, seed {seed}', 'bert-wikitext2', seed=seed)
-        order = Run(f'order, seed {seed}', place(tuned), 'order', seed)
-        chains.append([tuned, order, Run(f'all, seed {seed}', place(order), 'contrast', seed)])
-    teachers = tuple(place(tuned) for tuned, *_ in chains[1:])
-    for tuned, *_ in chains[1:]:
+    all_tuned = [Run(f'tuned, seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
+    for tuned in all_tuned[1:]:  # they teach each of the three
         _answer(tuned, out, data, False, options)
-    rows = [
-        {**_answer(run, out, data, test, options), **_understood(_place(out, run), data, test)}
-        for tuned, order, last in chains
-        for run in (tuned, order, last._replace(teachers=teachers))
-    ]
+    teachers, rows = tuple(str(_place(out, tuned)) for tuned in all_tuned[1:]), []
+    for seed, tuned in enumerate(all_tuned):
+        order = Run(f'order, seed {seed}', str(_place(out, tuned)), 'order', seed)
+        last = Run(f'all, seed {seed}', str(_place(out, order)), 'contrast', seed, teachers=teachers)
+        for step in (tuned, order, last):
+            found = _answer(step, out, data, test, options)
+            rows.append({**found, **_understood(_place(out, step), data, test)})
     names = 'accuracy', 'ece', 'challenge_accuracy', 'challenge_least', 'typed_worst'
-    means = (
-        _mean(f'mean, {name}', rows[i::3], test, names) for i, name in enumerate(('tuned', 'order', 'all'))
-    )
-    return [*rows, *means]
+    steps = enumerate(('tuned', 'order', 'all'))
+    return [*rows, *(_mean(f'mean, {step}', rows[i::3], test, names) for i, step in steps)]
 
 
 def _understood(folder, data, test):

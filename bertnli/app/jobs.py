@@ -291,16 +291,7 @@ def _finetune(out, bert, vocab, job):
         vocab = _words_of_pairs(job)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     net = bert if isinstance(bert, BERTClassifier) else BERTClassifier(bert)
-    options = {'progress': job.progress, 'max_unknown': job.max_unknown}
-    if settings.order_pairs:
-        counts = (settings.order_pairs, settings.seed), (3000, settings.seed + 1)
-        columns = (order_pairs(*one) for one in counts)
-        train, dev = (
-            SNLIBERTDataset(one, settings.max_len, vocab, verbose=False, **options) for one in columns
-        )
-    else:
-        train = _training_data(settings, vocab, job, **options)
-        dev = _pairs(job.data, 'dev', settings.max_len, vocab, **options)
+    train, dev = _train_and_dev(settings, vocab, job)
     train.word_dropout = settings.word_dropout
     train_iter = Batches(train, settings.batch_size, seed=settings.seed)
     dev_iter = Batches(dev, min(settings.batch_size, len(dev)), shuffle=False)
@@ -338,15 +329,20 @@ def _ends_in(table, vocab):
     return bool((last == stop).mean() > 0.9)
 
 
-def _training_data(settings, vocab, job, **options):
-    """The training pairs, and pairs of our own that are made of them."""
-    if not settings.own_pairs:
-        return _pairs(job.data, 'train', settings.max_len, vocab, limit=job.limit, **options)
-    *sentences, labels = _training_pairs(job.data, job.limit)
-    premises, hypotheses = ([' '.join(words(one)) for one in column] for column in sentences)
-    own = contrast_pairs(premises, hypotheses, labels, round(settings.own_pairs * len(labels)), settings.seed)
-    columns = [[*given, *made] for given, made in zip((premises, hypotheses, labels), own)]
-    return SNLIBERTDataset(columns, settings.max_len, vocab, verbose=False, **options)
+def _train_and_dev(settings, vocab, job):
+    """The pairs that are learnt and those that choose the epoch: given ones, our own, or both."""
+    shape, options = (settings.max_len, vocab), {'progress': job.progress, 'max_unknown': job.max_unknown}
+    if settings.order_pairs:
+        made = order_pairs(settings.order_pairs, settings.seed), order_pairs(3000, settings.seed + 1)
+        return [SNLIBERTDataset(columns, *shape, verbose=False, **options) for columns in made]
+    columns = _training_pairs(job.data, job.limit)
+    if settings.own_pairs:
+        *sentences, labels = columns
+        columns = [*([' '.join(words(one)) for one in column] for column in sentences), labels]
+        own = contrast_pairs(*columns, round(settings.own_pairs * len(labels)), settings.seed)
+        columns = [[*given, *made] for given, made in zip(columns, own)]
+    train = SNLIBERTDataset(columns, *shape, verbose=False, **options)
+    return train, _pairs(job.data, 'dev', *shape, **options)
 
 
 def _taught(train, vocab, settings, job):

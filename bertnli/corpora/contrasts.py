@@ -31,7 +31,6 @@ class _Tables:
         for line in Path(__file__).with_suffix('.tsv').read_text('utf-8').splitlines():
             if not line.startswith('#'):
                 self._read(*line.split('\t'))
-        self.of_order = _decided_by_order(self.frames)
 
     def _read(self, kind, first, rest):
         words = rest.split()
@@ -63,20 +62,21 @@ class _Tables:
 
 def _decided_by_order(frames):
     """Frames of which another one, or a sentence by itself, has the same words, and another label."""
-    frames, labels = [*frames, *{(first, first, _ENTAILMENT): 0 for first, *_ in frames}], defaultdict(set)
-    for frame in frames:
-        labels[_unordered(*frame)].add(frame[2])
-    return [frame for frame in frames if len(labels[_unordered(*frame)]) > 1]
+    frames = [*frames, *dict.fromkeys((first, first, _ENTAILMENT) for first, *_ in frames)]
+    bags, labels = {frame: _unordered(*frame[:2]) for frame in frames}, defaultdict(set)
+    for frame, bag in bags.items():
+        labels[bag].add(frame[2])
+    return [frame for frame in frames if len(labels[bags[frame]]) > 1]
 
 
-def _unordered(first, second, _):
+def _unordered(*pair):
     """The words of both sentences without their order; of a gap its kind, and whether both have it."""
-    gaps = [{*re.findall(r'\{(\w)', sentence)} for sentence in (first, second)]
-    marks = {gap: '{' + gap.translate(_KINDS) + '+' * (gap in gaps[0] & gaps[1]) for gap in gaps[0] | gaps[1]}
-    return tuple(
-        tuple(sorted(re.sub(r'\{(\w)', lambda gap: marks[gap[1]], sentence).split()))
-        for sentence in (first, second)
-    )
+    both = set.intersection(*({*re.findall(r'\{(\w)', sentence)} for sentence in pair))
+
+    def mark(gap):
+        return '{' + gap[1].translate(_KINDS) + '+' * (gap[1] in both)
+
+    return tuple(tuple(sorted(re.sub(r'\{(\w)', mark, sentence).split())) for sentence in pair)
 
 
 _KINDS = str.maketrans('BCuyjdn', 'AAtxicm')  # gaps that are filled from the same list
@@ -135,7 +135,8 @@ def order_pairs(count, seed=0):
     [4, 4, 4]
     """
     rng, tables = random.Random(seed), _tables()
-    return _columns([_fill(tables, rng, tables.of_order) for _ in range(count)])
+    frames = _decided_by_order(tables.frames)
+    return _columns([_fill(tables, rng, frames) for _ in range(count)])
 
 
 _FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept

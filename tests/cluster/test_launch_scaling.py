@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import measure_cluster as scaling
 import pytest
 from click.testing import CliRunner
 
 from bertnli import BertNLIError, DataError, SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'data'))
-import measure_cluster as scaling  # noqa: E402
 
 # Powers of two: 4 MB a step, 2 ms a pair, 0.25 s for each MB.
 FOUND = {

@@ -5,15 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from measure_laps import Stopwatch
 
 from bertnli.devices import Alone
 from bertnli.runtime import np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'data'))
-from measure_laps import Stopwatch
 
 WORK = """
 import sys, time

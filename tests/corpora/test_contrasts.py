@@ -5,9 +5,9 @@ import collections
 import json
 import random
 import re
-import sys
 from pathlib import Path
 
+import make_challenge
 import pytest
 
 from bertnli import download_extract, read_snli
@@ -17,8 +17,6 @@ from bertnli.corpora.contrasts import contrast_pairs, plural
 from bertnli.corpora.treebank import words
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'data'))
-import make_challenge  # noqa: E402
 
 VOCABULARY = set(
     json.loads(next((ROOT / 'bertnli/weights/bert-nli-small').glob('vocab-*')).read_text('utf-8'))

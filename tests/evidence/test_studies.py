@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import measure_studies as studies
 import pytest
 from click.testing import CliRunner
 
@@ -18,8 +19,6 @@ from bertnli.devices import cpu_devices
 from bertnli.settings import changed
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'data'))
-import measure_studies as studies  # noqa: E402
 
 # Tiny vocabularies lack many words.
 pytestmark = pytest.mark.filterwarnings('ignore:.*not in the vocabulary')
