@@ -333,6 +333,9 @@ def _train_and_dev(settings, vocab, job):
     """The pairs that are learnt and those that choose the epoch: given ones, our own, or both."""
     shape, options = (settings.max_len, vocab), {'progress': job.progress, 'max_unknown': job.max_unknown}
     if settings.order_pairs:
+        if job.teachers or job.limit or getattr(job.data, 'named', None):
+            remedy = 'leave out --teachers, --limit and files of pairs, or choose another preset'
+            raise SettingsError('order pairs are made, not read', found=settings.order_pairs, remedy=remedy)
         made = order_pairs(settings.order_pairs, settings.seed), order_pairs(3000, settings.seed + 1)
         return [SNLIBERTDataset(columns, *shape, verbose=False, **options) for columns in made]
     columns = _training_pairs(job.data, job.limit)

@@ -257,6 +257,19 @@ def test_order_is_learnt_from_pairs_of_our_own_alone(demos, tmp_path):
     assert run['train content'] != run['dev content']
 
 
+@pytest.mark.parametrize(
+    'given',
+    [{'teachers': ('bert-nli-small',)}, {'limit': 64}, {'data': jobs.PairFiles(None, train='pairs.csv')}],
+    ids=lambda given: ' '.join(given),
+)
+def test_what_order_pairs_would_not_heed_is_refused(demos, given, tmp_path):
+    tuned, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
+    preset = dataclasses.replace(tiny(), finetune=changed(tiny().finetune, order_pairs=100))
+    with pytest.raises(SettingsError, match='made, not read') as caught:
+        jobs.finetune(tmp_path, tuned, vocab, Job(preset, progress=False, **given))
+    assert '--teachers' in caught.value.remedy
+
+
 @pytest.fixture
 def taught(demos, monkeypatch):
     """What is learnt, an array (96, 3) and its data set, when demos teach, 64 pairs and 32 of our own."""
