@@ -263,7 +263,7 @@ def many(copies):
 
 
 # Some seconds of work for two processes, in chunks that come back one by one.
-LONG = [['a ' * 5000] * 8000, ['b'] * 8000, [0] * 8000]
+LONG = [['a ' * 5000] * 30_000, ['b'] * 30_000, [0] * 30_000]
 
 
 @contextlib.contextmanager
