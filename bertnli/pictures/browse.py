@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from operator import itemgetter
 
 from ..errors import SettingsError
 from ..text import LABELS
@@ -54,6 +55,7 @@ class Browser(Interactive):
     def __init__(self, rows, labels, report):
         widgets = ipywidgets()
         self._all, longest = rows, max((row[-1] for row in rows), default=0)
+        self._shown = itemgetter(*range(7)) if report else itemgetter(0, 1, 2, 3, 6)  # nothing was predicted
 
         # Only boxes for text keep their keys, as in the playground; these answer to Enter.
         def box(kind, name, width='16em', **options):
@@ -69,7 +71,7 @@ class Browser(Interactive):
         self.word = box(widgets.Text, 'word')
         self.lengths = between(widgets.BoundedIntText, 'words', '9em', longest)
         self.confidences = between(widgets.BoundedFloatText, 'confidence', '12em', 1, step=0.05)
-        orders = [*_COLUMNS, *(f'{name}, falling' for name in _COLUMNS)]
+        orders = [name + falling for falling in ('', ', falling') for name in self._shown(_COLUMNS)]
         self.sort = box(widgets.Combobox, 'sort by', options=orders)
         self.page = box(widgets.BoundedIntText, 'page', '8em', value=1, min=1, max=1)
         self._table, judged = widgets.HTML(), [self.predicted, *self.confidences] if report else []
@@ -127,9 +129,10 @@ class Browser(Interactive):
             self.page.value = 1
         first = _PAGE * (self.page.value - 1)
         told = f'{len(self.rows):,} of {len(self._all):,} pairs, page {self.page.value} of {self.page.max}. '
-        lines = [element('tr', *(element('th', name, scope='col') for name in _COLUMNS))]
+        look = {'style': 'text-align: left'}
+        lines = [element('tr', *(element('th', name, scope='col', **look) for name in self._shown(_COLUMNS)))]
         for row in self.rows[first : first + _PAGE]:
-            cells = (element('td', shortened(str(cell), 300), style='text-align: left') for cell in row)
+            cells = (element('td', shortened(str(cell), 300), **look) for cell in self._shown(row))
             lines.append(element('tr', *cells))
         link = download(self.csv, 'pairs.csv', 'text/csv')
         self._table.value = element('p', told, link, role='status') + element('table', *lines)

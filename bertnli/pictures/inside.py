@@ -201,14 +201,14 @@ def show_saliency(words, values, *, title=None):
 
 def _salient_word(word, value, strength):
     ground, line, kind = style.SKY, style.BLUE, 'solid'
-    if value < 0:
+    if round(value, 2) < 0:
         ground, line, kind = style.ORANGE, style.VERMILION, 'dashed'
     look = (
         'display: inline-block; text-align: center; margin: 2px; padding: 0 5px; '
         f'background: {_pale(ground, 0.7 * strength)}; font-weight: {400 + 100 * round(4 * strength)}; '
         f'border-bottom: {1 + round(3 * strength)}px {kind} {line if strength >= 0.05 else style.FAINT}'
     )
-    number = style.element('span', f'{value:+.2f}', style='font-size: 12px; font-weight: 400')
+    number = style.element('span', f'{round(value, 2) + 0.0:+.2f}', style='font-size: 12px; font-weight: 400')
     shown = style.shortened(word), style.BREAK, number
     return style.element('span', *shown, title=f'{word}: {value:+.4f}', style=look)
 

@@ -74,9 +74,8 @@ class Playground(Interactive):
         self.head = widgets.BoundedIntText(description='head', **number)
         self._notes, self.asked = widgets.HTML(), widgets.Textarea(description='asked (TSV)', rows=4, **wide)
         self.columns = [_Column(widgets, model, max_len, len(models) > 1) for model in models]
-        beside = {'flex_flow': 'row wrap'}
         menus = widgets.HBox([self.exchange, self.layer, self.head])
-        shown = widgets.HBox([one.box for one in self.columns], layout=beside)
+        shown = widgets.HBox([one.box for one in self.columns], layout={'flex_flow': 'row wrap'})
         typed = self.examples, self.premise, self.hypothesis
         self.box = widgets.VBox([*typed, menus, self._notes, shown, self.asked])
         self.examples.observe(self._choose, 'value')
@@ -164,8 +163,7 @@ class _Column:
         if not hasattr(vocab, 'token_to_idx'):
             raise SettingsError('the vocabulary is missing', found=vocab, remedy='playground(net, vocab)')
         self._pair, self._known, self._of = (net, vocab), vocab.token_to_idx, f'{name}: ' * named
-        # The network has no more positions.
-        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])
+        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # positions that it has
         self.name, self.attention = name, None
         self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(3))
         width = {'width': '49%', 'min_width': '25em'} if named else {}
@@ -177,8 +175,7 @@ class _Column:
 
     def ask(self, premise, hypothesis):
         """Show the answer to a pair; returns the notes and a line of the history."""
-        sentences = premise, hypothesis
-        typed = [word for sentence in sentences for word in sentence_words(sentence, self._pair[1])]
+        typed = [word for text in (premise, hypothesis) for word in sentence_words(text, self._pair[1])]
         said = [word for word in typed if any(map(str.isalnum, word)) and word not in PLAIN]
         if not said:
             raise DataError('only signs, no words')

@@ -442,6 +442,13 @@ def test_words_speak_for_and_against_by_line_weight_and_number_not_by_colour_alo
     assert ['font-weight: 600' in spans[0], 'font-weight: 800' in spans[1]] == [True, True]
 
 
+def test_what_is_next_to_nothing_has_no_minus_and_no_dashed_line():
+    page = show_saliency(['dog', 'no'], [-0.002, 0.9])
+    assert words_of(page)[:4] == ['dog', '+0.00', 'no', '+0.90']
+    spans = [attributes['style'] for tag, attributes in elements(page.html) if 'title' in attributes]
+    assert not any('dashed' in style for style in spans)
+
+
 def test_nothing_salient_is_said_and_drawn():
     assert show_saliency(['a', 'b'], [0, 0]).alt == 'Saliency of 2 words: all are 0.'
 

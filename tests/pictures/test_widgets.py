@@ -327,6 +327,9 @@ def test_data_alone_has_no_predictions_and_pages_are_turned():
     data = download_extract('SNLI', data_dir='sample')
     browser = browse(read_snli(data, split='dev'))
     assert browser.confusion.children == ()
+    titles = re.findall('<th.*?>(.*?)</th>', browser._table.value)
+    assert titles == 'row premise hypothesis label words'.split()
+    assert 'confidence' not in browser.sort.options
     assert (len(browser.rows), browser.page.max) == (1000, 50)
     first = browser._table.value
     browser.page.value = 50
