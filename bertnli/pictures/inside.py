@@ -188,7 +188,7 @@ def show_saliency(words, values, *, title=None):
     told = [
         f'most {name} it {words[place]} {values[place]:+.2f}'
         for name, place, sign in (('for', values.argmax(), 1), ('against', values.argmin(), -1))
-        if sign * values[place] > 0
+        if sign * round(values[place], 2) > 0
     ]
     content = []
     for word, value in zip(words, values):
