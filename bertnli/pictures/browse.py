@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import re
-from operator import itemgetter
 
 from ..errors import SettingsError
 from ..text import LABELS
@@ -55,7 +54,8 @@ class Browser(Interactive):
     def __init__(self, rows, labels, report):
         widgets = ipywidgets()
         self._all, longest = rows, max((row[-1] for row in rows), default=0)
-        self._shown = itemgetter(*range(7)) if report else itemgetter(0, 1, 2, 3, 6)  # nothing was predicted
+        left_out = () if report else ('predicted', 'confidence')
+        self._shown = [i for i, name in enumerate(_COLUMNS) if name not in left_out]
 
         # Only boxes for text keep their keys, as in the playground; these answer to Enter.
         def box(kind, name, width='16em', **options):
@@ -71,7 +71,7 @@ class Browser(Interactive):
         self.word = box(widgets.Text, 'word')
         self.lengths = between(widgets.BoundedIntText, 'words', '9em', longest)
         self.confidences = between(widgets.BoundedFloatText, 'confidence', '12em', 1, step=0.05)
-        orders = [name + falling for falling in ('', ', falling') for name in self._shown(_COLUMNS)]
+        orders = [_COLUMNS[i] + falling for falling in ('', ', falling') for i in self._shown]
         self.sort = box(widgets.Combobox, 'sort by', options=orders)
         self.page = box(widgets.BoundedIntText, 'page', '8em', value=1, min=1, max=1)
         self._table, judged = widgets.HTML(), [self.predicted, *self.confidences] if report else []
@@ -130,9 +130,9 @@ class Browser(Interactive):
         first = _PAGE * (self.page.value - 1)
         told = f'{len(self.rows):,} of {len(self._all):,} pairs, page {self.page.value} of {self.page.max}. '
         look = {'style': 'text-align: left'}
-        lines = [element('tr', *(element('th', name, scope='col', **look) for name in self._shown(_COLUMNS)))]
+        lines = [element('tr', *(element('th', _COLUMNS[i], scope='col', **look) for i in self._shown))]
         for row in self.rows[first : first + _PAGE]:
-            cells = (element('td', shortened(str(cell), 300), **look) for cell in self._shown(row))
+            cells = (element('td', shortened(str(row[i]), 300), **look) for i in self._shown)
             lines.append(element('tr', *cells))
         link = download(self.csv, 'pairs.csv', 'text/csv')
         self._table.value = element('p', told, link, role='status') + element('table', *lines)

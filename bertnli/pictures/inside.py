@@ -200,17 +200,17 @@ def show_saliency(words, values, *, title=None):
 
 
 def _salient_word(word, value, strength):
+    told, near = f'{word}: {value:+.4f}', round(value, 2) + 0.0  # 0.00 has no minus
     ground, line, kind = style.SKY, style.BLUE, 'solid'
-    if round(value, 2) < 0:
+    if near < 0:
         ground, line, kind = style.ORANGE, style.VERMILION, 'dashed'
     look = (
         'display: inline-block; text-align: center; margin: 2px; padding: 0 5px; '
         f'background: {_pale(ground, 0.7 * strength)}; font-weight: {400 + 100 * round(4 * strength)}; '
         f'border-bottom: {1 + round(3 * strength)}px {kind} {line if strength >= 0.05 else style.FAINT}'
     )
-    number = style.element('span', f'{round(value, 2) + 0.0:+.2f}', style='font-size: 12px; font-weight: 400')
-    shown = style.shortened(word), style.BREAK, number
-    return style.element('span', *shown, title=f'{word}: {value:+.4f}', style=look)
+    number = style.element('span', f'{near:+.2f}', style='font-size: 12px; font-weight: 400')
+    return style.element('span', style.shortened(word), style.BREAK, number, title=told, style=look)
 
 
 @style.applied()

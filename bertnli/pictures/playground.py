@@ -163,7 +163,7 @@ class _Column:
         if not hasattr(vocab, 'token_to_idx'):
             raise SettingsError('the vocabulary is missing', found=vocab, remedy='playground(net, vocab)')
         self._pair, self._known, self._of = (net, vocab), vocab.token_to_idx, f'{name}: ' * named
-        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # positions that it has
+        self._max_len = min(max_len, net.bert.encoder.pos_embedding.shape[1])  # it has no more places
         self.name, self.attention = name, None
         self.answer, self.reasons, self.looks = (widgets.HTML() for _ in range(3))
         width = {'width': '49%', 'min_width': '25em'} if named else {}
