@@ -44,11 +44,14 @@ print(json.dumps({
 
 def start(code, **environment):
     """Run `code` in a Python of its own, without this process's threads and processor names."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'OPENBLAS_CORETYPE', 'BERTNLI_TUNING')
-    }
+    ours = (
+        'OMP_NUM_THREADS',
+        'OMP_WAIT_POLICY',
+        'MXNET_USE_OPERATOR_TUNING',
+        'OPENBLAS_CORETYPE',
+        'BERTNLI_TUNING',
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         [sys.executable, '-c', code],
         env={**kept, **environment},
@@ -85,6 +88,11 @@ def test_all_processors_compute(plain):
 def test_waiting_threads_sleep(plain):
     assert plain['environment']['OMP_WAIT_POLICY'] == 'PASSIVE'
     assert plain['report']['threads'].endswith('OMP_WAIT_POLICY=PASSIVE, set here')
+
+
+def test_passes_over_memory_use_all_threads_too(plain):
+    assert plain['environment']['MXNET_USE_OPERATOR_TUNING'] == '0'
+    assert 'MXNET_USE_OPERATOR_TUNING=0, set here' in plain['report']['threads']
 
 
 def test_large_arrays_stay_in_the_process(plain):
