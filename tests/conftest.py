@@ -11,7 +11,7 @@ import pytest
 from jobs import LONGER, run
 
 # Cells of notebooks: test_book_cells.py runs them in kernels, pytest imports none.
-collect_ignore_glob = ['chapter/book/*']
+collect_ignore_glob = ['house/book/*']
 
 SEED = int(os.environ.get('BERTNLI_TEST_SEED', '0'))
 

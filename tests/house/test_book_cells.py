@@ -2,7 +2,7 @@
 
 `book/` holds their cells, written anew: the book's names, calls and order, with small sizes. A new kernel
 runs each section from the first cell to the last, on archives of the published layout that this file makes.
-`python tests/chapter/test_book_cells.py [SECTION …]` tells which cells fail.
+`python tests/house/test_book_cells.py [SECTION …]` tells which cells fail.
 """
 
 import asyncio
