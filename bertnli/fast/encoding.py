@@ -47,18 +47,17 @@ def _split(sentence):
 
 
 class Runs(dict):
-    """What `index_typed` looks up: the numbers of runs of non-blanks, all others found when they first come.
+    """What `index_typed` looks up: the numbers of runs of non-blanks, each found when it first comes.
 
     `table` and `unk` are those of `index_words`. A run that is not one word has the number `strange`.
     """
 
     def __init__(self, table, unk):
-        super().__init__(table)
+        super().__init__()
         self.table, self.unk, self.strange = table, unk, len(table)
-        self.update(dict.fromkeys([word for word in table if not is_word(word)], self.strange))
 
     def __missing__(self, run):
-        self[run] = number = self.unk if is_word(run) else self.strange
+        self[run] = number = self.table.get(run, self.unk) if is_word(run) else self.strange
         return number
 
 
