@@ -367,8 +367,7 @@ def measure(side, work, data, scale):
 
 def _in_process(side, work, data, scale):
     """The same in a new process; the chapter's keeps MXNet's own threads, allocator and kernels."""
-    threads = ('OMP_NUM_THREADS', 'MXNET_USE_OPERATOR_TUNING', 'OMP_WAIT_POLICY')
-    environment = {name: value for name, value in os.environ.items() if name not in threads}
+    environment = {name: value for name, value in os.environ.items() if name not in runtime.tuning.THREADS}
     environment['BERTNLI_TUNING'] = 'on' if side == 'our' else 'off'
     environment[_BEGAN] = str(time.time())
     command = [sys.executable, '-m', 'bertnli.evidence.bench', side, work, str(scale), data or '']

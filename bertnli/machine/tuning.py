@@ -16,6 +16,7 @@ import sys
 
 from ..errors import RuntimeMismatch
 
+THREADS = 'OMP_NUM_THREADS', 'MXNET_USE_OPERATOR_TUNING', 'OMP_WAIT_POLICY'
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc, <malloc.h>
 _LATE = 'not set: MXNet was imported before bertnli; put `import bertnli` into the first cell'
 done = {}  # what was changed in this process, in words, for report()
@@ -98,9 +99,8 @@ def _set_threads():
     thread they wait for: with two other programs at work a training step took five times as long. MXNet's own
     guess at what threads cost is left out: it would leave most passes over memory to one of them.
     """
-    threads = str(len(os.sched_getaffinity(0)))
-    wanted = {'OMP_NUM_THREADS': threads, 'MXNET_USE_OPERATOR_TUNING': '0', 'OMP_WAIT_POLICY': 'PASSIVE'}
-    found = {name: 'as found' if name in os.environ else 'set here' for name in wanted}
+    wanted = dict(zip(THREADS, (str(len(os.sched_getaffinity(0))), '0', 'PASSIVE')))
+    found = {name: 'as found' if name in os.environ else 'set here' for name in THREADS}
     told = (f'{name}={os.environ.setdefault(name, wanted[name])}, {how}' for name, how in found.items())
     done['threads'] = '; '.join(told)
 
