@@ -16,7 +16,7 @@ from .corpora.treebank import MAX_UNKNOWN, not_a_sentence, unknown_share
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
-from .runtime import gluon, np
+from .runtime import array, gluon, np
 from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki
 from .tokens import require_special
 
@@ -25,7 +25,7 @@ def to_mxnet(arrays):
     """The same NumPy arrays, in the same nesting of tuples, as MXNet arrays of the same types."""
     if isinstance(arrays, tuple):
         return tuple(to_mxnet(array) for array in arrays)
-    return np.array(arrays, dtype=arrays.dtype)
+    return array(arrays)
 
 
 class PairDataset(gluon.data.Dataset):

@@ -9,7 +9,7 @@ Legend: B examples in the batch.
 import contextlib
 
 from .errors import SettingsError
-from .runtime import gluon, mx
+from .runtime import gluon, mx, parameters_by_path
 
 _MOST = 1024  # copies of a network on one processor
 
@@ -42,7 +42,7 @@ def cpu_devices(count):
 
 def devices_of(net):
     """The devices that hold a network's weights."""
-    return next(iter(net.collect_params().values())).list_ctx()
+    return next(iter(parameters_by_path(net).values())).list_ctx()
 
 
 def check_devices(devices):

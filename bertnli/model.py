@@ -137,8 +137,8 @@ class BERTEncoder(nn.Block):
         self.kinds = fast.kinds(self)
 
     def forward(self, tokens, segments, valid_lens):
-        if fast.unchanged(self):
-            return fast.encode(self, tokens, segments, valid_lens).swapaxes(0, 1)
+        if fast.in_numpy(self, tokens):
+            return fast.encode(self, tokens, segments, valid_lens)
         # A vector for the word, one for its sentence, one for its place.
         X = self.token_embedding(tokens) + self.segment_embedding(segments) + self.places(tokens)
         # Block by block, each vector learns more about the others around it.

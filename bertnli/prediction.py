@@ -14,7 +14,7 @@ from .devices import check_devices, devices_of
 from .errors import DataError, SettingsError
 from .examples import get_tokens_and_segments
 from .fast.encoding import PairTable, join_pairs
-from .runtime import autograd, full_name, np, npx
+from .runtime import array, autograd, full_name, np, npx
 from .text import LABELS, SentencePair
 from .tokens import require_special
 
@@ -129,7 +129,7 @@ def rows_of_table(function, table, special, batch_size, devices):
     with autograd.predict_mode():
         for start, device in zip(range(0, len(order), batch_size), itertools.cycle(devices)):
             rows = order[start : start + batch_size]
-            inputs = [np.array(x, dtype=x.dtype, ctx=device) for x in join_pairs(table, rows, special)]
+            inputs = [array(x, device) for x in join_pairs(table, rows, special)]
             waiting.append((rows, function(inputs)))
     # Nothing is waited for before all batches are under way; then every answer goes to its own row.
     result = onp.empty((len(order), waiting[0][1].shape[1]), 'float32')
@@ -153,7 +153,8 @@ def pair_table(pairs, vocab, unread=None):
         sentences.append(tokens)
     # All words one after the other; unknown ones share a number.
     numbers, unk = vocab.token_to_idx, vocab['<unk>']
-    flat = onp.array([numbers.get(word, unk) for tokens in sentences for word in tokens], 'int32')
+    every = itertools.chain.from_iterable(sentences)
+    flat = onp.array([*map(numbers.get, every, itertools.repeat(unk))], 'int32')
     if unread:
         unread.count(len(sentences) // 2, flat == unk, itertools.chain.from_iterable(sentences))
     lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
@@ -168,10 +169,11 @@ def sentence_words(sentence, vocab=None):
         return ended(tokens) if getattr(vocab, 'ends', False) else tokens
     if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
         raise not_a_sentence(sentence)
-    if any(len(word.split()) > 1 for word in sentence):
+    tokens = ' '.join(sentence).lower().split()
+    if len(tokens) > len(sentence):
         remedy = 'predict_pairs(net, vocab, pairs) takes many sentences'
         raise DataError('a sentence where a word should be', found=sentence, remedy=remedy)
-    return [word.lower() for word in sentence]
+    return tokens
 
 
 def fill_mask(bert, vocab, sentence, top=5):

@@ -124,6 +124,14 @@ def replace_gradients(parameter, arrays):
     autograd.mark_variables(parameter.list_data(), arrays, parameter.grad_req)
 
 
+def array(values, device=None):
+    """A NumPy array as one of MXNet's, of the same type: `np.array` does it in three times as long."""
+    found = np.empty(values.shape, dtype=values.dtype, ctx=device)
+    if values.size:
+        found._sync_copyfrom(values)
+    return found
+
+
 def barrier(store):
     """Wait until all workers have come here."""
     store._barrier()
@@ -146,6 +154,11 @@ def is_only_weights(layer):
 def epsilon_of(norm):
     """What a `LayerNorm` adds to the variance."""
     return norm._epsilon
+
+
+def rate_of(dropout):
+    """The share that an `nn.Dropout` leaves out."""
+    return dropout._rate
 
 
 def set_dropout(layer, rate):

@@ -5,6 +5,7 @@ ours with what `runtime` sets, and compiled PyTorch's (peer.py), if it is instal
 medians are compared, because machines are noisy. `bertnli bench` prints the table; `--json` saves it.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -16,7 +17,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from unittest import mock
 
 import numpy as onp
 
@@ -25,6 +28,7 @@ from ..batches import Batches
 from ..corpora.files import download_extract
 from ..datasets import SNLIBERTDataset, WikiTextDataset
 from ..errors import BertNLIError, SettingsError
+from ..fast import blocks, operators
 from ..finetuning import train_nli
 from ..model import BERTClassifier, BERTModel
 from ..prediction import predict_pairs, predict_snli
@@ -45,15 +49,17 @@ _UNITS = {
 }
 WORKS = tuple(_UNITS)
 _PEER = 'pretrain', 'finetune', 'predict'  # what PyTorch can do, too
-# What the operators of a step are for, by parts of their names.
+# What the operators of a step are for, by parts of MXNet's names and by our own (fast/operators.py).
 _FAMILIES = {
     'optimizer': 'adam_update',
     'dropout': 'dropout',
-    'layer norm': 'layernorm batchnorm diag',
-    'matrix products': 'fullyconnected dot interleaved',
+    'layer norm': 'layernorm layer_norm batchnorm',
+    'attention': 'batch_dot interleaved attend',
+    'dense layers': 'fullyconnected dense',
     'softmax and masks': 'softmax sequence',
-    'word vectors': 'embedding',
+    'word vectors': 'embedding sums_at',
 }
+_OURS = 'dense layer_norm softmax sums_at attend attend_from finish'.split()
 _BEGAN = 'BERTNLI_BEGAN'  # when a process of ours was started, seconds since 1970
 
 
@@ -315,20 +321,53 @@ def _torch_predict(data, scale):
 def _our_profile(data, scale):
     """Shares of the time of both trainings, by what operators are for; the rest are passes over memory."""
     found = {}
-    for work, train in ('finetune', _our_finetune), ('pretrain', _our_pretrain):
-        with tempfile.TemporaryDirectory() as folder:
-            settings = {'profile_imperative': True, 'aggregate_stats': True}
-            mx.profiler.set_config(filename=os.path.join(folder, 'profile.json'), **settings)
-            mx.profiler.set_state('run')
-            train(data, scale)
-            npx.waitall()
-            mx.profiler.set_state('stop')
-            operators = json.loads(mx.profiler.dumps(reset=True, format='json'))['Time']['operator']
-        spent = dict.fromkeys([*_FAMILIES, 'passes over memory'], 0.0)
-        for name, row in operators.items():
-            spent[_family(name)] += row['Total']
-        found[work] = {name: ms / sum(spent.values()) for name, ms in spent.items()}
+    for name, train in ('finetune', _our_finetune), ('pretrain', _our_pretrain):
+        spent = profile(lambda train=train: train(data, scale))
+        found[name] = {family: ms / sum(spent.values()) for family, ms in spent.items()}
     return found
+
+
+def profile(work):
+    """Milliseconds in `work` by what operators are for, MXNet's and those of fast/operators.py.
+
+    MXNet's are those of its profiler, on the wall; ours are those of all threads, on their processors.
+    """
+    dropout = operators.Dropout
+    spent, ours = dict.fromkeys([*_FAMILIES, 'passes over memory'], 0.0), []
+    watched = {name: _watched(name, getattr(operators, name), ours) for name in _OURS}
+    watched['Dropout'] = lambda seed: _watched('dropout', dropout(seed), ours)
+    with contextlib.ExitStack() as around:
+        path = os.path.join(around.enter_context(tempfile.TemporaryDirectory()), 'profile.json')
+        for module in operators, blocks:
+            here = {name: one for name, one in watched.items() if name in vars(module)}
+            around.enter_context(mock.patch.multiple(module, **here))
+        mx.profiler.set_config(filename=path, profile_imperative=True, aggregate_stats=True)
+        mx.profiler.set_state('run')
+        work()
+        npx.waitall()
+        mx.profiler.set_state('stop')
+        theirs = json.loads(mx.profiler.dumps(reset=True, format='json'))['Time']['operator']
+    # Our way back is an operator of MXNet's, too, and is told by its parts.
+    ours += [(name, row['Total']) for name, row in theirs.items() if 'CustomFunction' not in name]
+    for name, ms in ours:
+        spent[_family(name)] += ms
+    return spent
+
+
+def _watched(name, function, found, inner=threading.local()):  # noqa: B008  one for all
+    """`function`, and the way back that it returns, which put their own milliseconds into `found`."""
+
+    def run(*given):
+        outer, inner.ms, start = getattr(inner, 'ms', 0.0), 0.0, time.thread_time()
+        answer = function(*given)
+        took = 1e3 * (time.thread_time() - start)
+        found.append((name, took - inner.ms))  # without what was watched inside
+        inner.ms = outer + took
+        if isinstance(answer, tuple) and callable(answer[-1]):
+            answer = (*answer[:-1], _watched(name, answer[-1], found))
+        return answer
+
+    return run
 
 
 def _family(name):

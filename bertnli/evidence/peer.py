@@ -1,8 +1,8 @@
 """The strongest PyTorch we can write, compiled: the chapter's network on our batches, for the bench alone.
 
-It leaves out the work that we leave out: the last block is computed where it is read, words are scored where
-they are masked, batches are as long as their longest pair and made before the clock runs. Attention is one
-operator, and so is Adam.
+It leaves out what nobody reads: the last block is computed where it is read, words are scored where they are
+masked, batches are as long as their longest pair and made before the clock runs. Attention is one operator,
+and so is Adam.
 """
 
 import importlib

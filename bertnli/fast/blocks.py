@@ -1,14 +1,21 @@
 """BERT's encoder, sooner: the values and gradients of model.py's plain form (and its legend), with less work.
 
-Three things differ. Sequences are time-major, `(T, B, C)`, the layout of the fast operators; queries, keys
-and values of all heads come from one product; and the last block computes queries, output and feed-forward
-only for the positions that somebody reads.
+On a processor it runs in NumPy, in parts of a batch that go to all threads, and three things are left out. A
+word that stands at the same place in many examples is projected once for all of them. The last block is
+computed only for the positions that somebody reads. And there it is not all keys and values that are
+projected, but, back, the few queries. On a GPU the parts of model.py run; of the last block as much as here.
 """
 
-from ..runtime import epsilon_of, is_only_weights, np, npx
-from . import operators
+import os
+
+import numpy as onp
+
+from ..runtime import array, autograd, epsilon_of, is_only_weights, np, npx, rate_of
+from .operators import Dropout, OnHost, attend, attend_from, finish, in_threads, sums_at
 
 CLS = 'cls'  # in place of positions: the first
+# Into so many parts a batch goes, or into one for each thread; of at least so many examples.
+_PARTS, _LEAST = 4, 32
 _OWN = {'bertnli.model', 'mxnet.gluon.nn.basic_layers', 'mxnet.gluon.nn.activations'}
 
 
@@ -29,95 +36,166 @@ def unchanged(block):
     return own and all(map(is_only_weights, parts))
 
 
+def in_numpy(encoder, tokens):
+    """Whether an encoder runs here: `unchanged`, and on a processor."""
+    return tokens.ctx.device_type == 'cpu' and unchanged(encoder)
+
+
 def read(encoder, tokens, segments, valid_lens, positions=None):
-    """The vectors at `positions` `(B, K)`, or at `CLS`, `(K, B, C)`, or at all (None), `(T, B, C)`."""
-    if unchanged(encoder):
+    """The vectors at `positions` `(B, K)`, or at `CLS`, `(B, K, C)`, or at all (None), `(B, T, C)`."""
+    if in_numpy(encoder, tokens):
         return encode(encoder, tokens, segments, valid_lens, positions)
-    return pick(encoder(tokens, segments, valid_lens).swapaxes(0, 1), positions)
+    if not unchanged(encoder):
+        return _pick(encoder(tokens, segments, valid_lens), positions)
+    X = encoder.token_embedding(tokens) + encoder.segment_embedding(segments) + encoder.places(tokens)
+    *blocks, last = list(encoder.blks)
+    for block in blocks:
+        X = block(X, valid_lens)
+    # A position's last block looks at the other positions' previous block, never at their last.
+    picked = _pick(X, positions)
+    Y = last.addnorm1(picked, last.attention(picked, X, X, valid_lens))
+    return last.addnorm2(Y, last.ffn(Y))
 
 
 def read_cls(encoder, tokens, segments, valid_lens):
     """The vectors of `<cls>`, `(B, C)`, from any encoder, of this library or of d2l."""
-    return read(encoder, tokens, segments, valid_lens, CLS)[0]
+    return read(encoder, tokens, segments, valid_lens, CLS).reshape(len(tokens), -1)
+
+
+def _pick(X, positions):
+    if positions is None:
+        return X
+    if positions is CLS:
+        return X[:, :1]
+    return X[np.arange(len(X), dtype='int32', ctx=X.ctx).reshape(-1, 1), positions.astype('int32')]
 
 
 def encode(encoder, tokens, segments, valid_lens, positions=None):
-    """`read` by an `unchanged` encoder."""
-    X = embed(encoder, tokens, segments)  # (T, B, C)
-    *blocks, last = list(encoder.blks)
-    for block in blocks:
-        X = transform(block, X, X, valid_lens)
-    # A position's last block looks at the other positions' previous block, never at their last.
-    return transform(last, pick(X, positions), X, valid_lens)
+    """`read` in NumPy: one step for autograd, from the vectors of words to those that are read."""
+    (batch, steps), device = tokens.shape, tokens.ctx
+    if steps > encoder.pos_embedding.shape[1]:
+        encoder.places(tokens)  # which tells it
+    # A word that stands at one place in many examples has the same vector in all of them: (U,), (B, T).
+    names = (tokens.asnumpy().astype(int) * 2 + segments.asnumpy().astype(int)) * steps + onp.arange(steps)
+    names, where = onp.unique(names, return_inverse=True)
+    word, sentence, place = names // (2 * steps), names // steps % 2, names % steps
+    words = encoder.token_embedding(array(word.astype('int32'), device))  # (U, C)
+    mask = onp.zeros((batch, 1, 1), 'float32')
+    if valid_lens is not None:  # far below every score where there is padding: (B, 1, T)
+        mask = (onp.arange(steps) >= valid_lens.asnumpy().reshape(-1, 1, 1)) * onp.float32(-1e6)
+    if positions is not None:
+        first = onp.zeros((batch, 1), int)
+        positions = first if positions is CLS else positions.asnumpy().astype(int)  # (B, K)
+    blocks, seed, recorded = [_Block(block) for block in encoder.blks], None, autograd.is_recording()
+    if autograd.is_training() and any(rate for block in blocks for rate in block.rates):
+        seed = np.random.randint(0, 2**31 - 1).item()  # dropout follows from MXNet's own random numbers
+    parameters = [encoder.segment_embedding.weight, encoder.pos_embedding]
+    parameters += [p for block in blocks for p in block.parameters]
+    trained = [p for p in parameters if p.grad_req != 'null']
+    # The threads share the batch.
+    count = max(1, min(batch // _LEAST, max(_PARTS, len(os.sched_getaffinity(0)))))
+    parts = [slice(batch * i // count, batch * (i + 1) // count) for i in range(count)]
+
+    def work(*inputs):
+        given = dict(zip(trained, inputs))
+        segment_table, place_table, *weights = (
+            given[p] if p in given else p.data(device).asnumpy() for p in parameters
+        )
+        rows = inputs[-1] + segment_table[sentence] + place_table[0, place]
+
+        def forward(part):
+            own, at = onp.unique(where.reshape(batch, steps)[part], return_inverse=True)
+            dropout = Dropout(None if seed is None else (seed, part.start))
+            read = None if positions is None else positions[part]
+            found = _run(
+                blocks, weights, rows[own], at.reshape(-1, steps), mask[part], read, dropout, recorded
+            )
+            return own, *found
+
+        owns, values, shares, backs = zip(*in_threads(forward, parts))
+        if not autograd.is_training():  # for the pictures
+            for block, *seen in zip(encoder.blks, *shares):
+                seen = onp.concatenate(seen)  # (B, H, K, T)
+                block.attention.attention_weights = array(seen.reshape(-1, *seen.shape[2:]), device)
+
+        def back(gradient):
+            found = in_threads(lambda i: backs[i](gradient[parts[i]]), range(count))
+            by_rows, by_places = onp.zeros_like(rows), onp.zeros_like(place_table)
+            for own, (by_own, _) in zip(owns, found):
+                by_rows[own] += by_own
+            by_places[0, :steps] = sums_at(place, steps) @ by_rows
+            by_parameters = [sums_at(sentence, 2) @ by_rows, by_places]
+            by_parameters += [sum(of_parts) for of_parts in zip(*(by_weights for _, by_weights in found))]
+            return [x for p, x in zip(parameters, by_parameters) if p in given] + [by_rows]
+
+        return onp.concatenate(values), back
+
+    # subtle: autograd stops at the first input that wants no gradient (words may be one: they come last), and
+    # forgets those that are to be added to others: copies hand them on.
+    given = (p.data(device) * 1 if p.grad_req == 'add' else p.data(device) for p in trained)
+    return OnHost(work)(*given, words)
 
 
-def pick(X, positions):
-    """`X` `(T, B, C)` at `positions` `(B, K)`, `(K, B, C)`, or `X` itself (None)."""
-    # `<cls>` alone is the first row of the time axis, and needs no look-up.
-    return X if positions is None else X[:1] if positions is CLS else operators.take_rows(X, positions)
+class _Block:
+    """What is needed of a `TransformerEncoderBlock`: its 16 parameters, and numbers that are not trained."""
+
+    def __init__(self, block):
+        one, norms = block.attention, [block.addnorm1, block.addnorm2]
+        layers = [one.W_q, one.W_k, one.W_v, one.W_o, block.ffn.dense1, block.ffn.dense2]
+        self.parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+        self.parameters += [p for norm in norms for p in (norm.ln.gamma, norm.ln.beta)]
+        self.heads, self.epsilons = one.num_heads, [epsilon_of(norm.ln) for norm in norms]
+        self.rates = [rate_of(part.dropout) for part in (one, *norms)]
 
 
-def embed(encoder, tokens, segments):
-    """The sum of the three embeddings, `(T, B, C)`."""
-    places = encoder.places(tokens)  # (T, C)
-    steps, width = places.shape
-    # Segment and position together have few values: add them up once, in a table of 2 * T rows.
-    sums = places + np.expand_dims(encoder.segment_embedding.weight.data(tokens.ctx), 1)
-    rows = segments.T * steps + np.arange(steps, dtype=segments.dtype, ctx=tokens.ctx).reshape(-1, 1)
-    added = npx.embedding(rows, sums.reshape(-1, width), 2 * steps, width)  # (T, B, C)
-    return encoder.token_embedding(tokens.T) + added
+def _run(blocks, weights, rows, places, mask, positions, dropout, recorded):
+    """The vectors `(B, K, C)`, each block's attention `(B, H, K, T)`, and the way back from their gradient.
 
+    `rows` `(U, C)` are the different vectors of the input, and `places` `(B, T)` says which stands where.
+    """
+    (batch, steps), width, tape, shares = places.shape, rows.shape[1], [], []
+    X, at = rows[places.reshape(-1)], places  # (B * T, C)
+    starts = None if positions is None else (positions + steps * onp.arange(batch)[:, None]).reshape(-1)
+    for number, block in enumerate(blocks):
+        mine, given = weights[16 * number : 16 * (number + 1)], X
+        if starts is None or number < len(blocks) - 1:
+            attended, seen, back_attend = attend(block, mine, rows, at, mask, dropout)
+        else:
+            # A position's last block looks at the other positions' previous block, never at their last.
+            given, X = X[starts], X.reshape(batch, steps, width)  # (B * K, C), (B, T, C)
+            attended, seen, back_attend = attend_from(block, mine, starts, X, mask, dropout)
+        X, back_finish = finish(block, mine, given, attended, dropout)
+        rows, at = X, onp.arange(len(X)).reshape(batch, -1)
+        shares.append(seen)
+        if recorded:  # otherwise memory is free again
+            tape.append((back_attend, back_finish))
 
-def transform(block, rows, X, valid_lens):
-    """A `TransformerEncoderBlock` for some `rows` `(K, B, C)` of `X` `(T, B, C)`, or for `X` itself."""
-    Y = add_norm(block.addnorm1, rows, attend(block.attention, rows, X, valid_lens))
-    return add_norm(block.addnorm2, Y, block.ffn(Y))
+    def back(gradient):
+        by_X, by_weights = gradient.reshape(-1, width), []
+        while tape:  # what a block has kept is free after it
+            back_attend, back_finish = tape.pop()
+            by_X, by_attended, later = back_finish(by_X)
+            by_rows, sooner = back_attend(by_attended)
+            by_weights = sooner + later + by_weights
+            picked = starts is not None and len(tape) == len(blocks) - 1
+            if picked:
+                by_X = sums_at(starts, batch * steps) @ by_X
+            if picked or tape:  # attention read all vectors, not the different ones
+                by_X, by_rows = by_X + by_rows, 0
+        return by_rows + sums_at(places.reshape(-1), int(places.max()) + 1) @ by_X, by_weights
 
-
-def attend(attention, rows, X, valid_lens):
-    """`MultiHeadAttention` of some `rows` `(K, B, C)` to all of `X` `(T, B, C)`, or of `X` to itself."""
-    heads, dropout = attention.num_heads, attention.dropout
-    lengths = operators.key_lengths(valid_lens, heads, len(rows))
-    if rows is X:
-        qkv = _project(X, heads, attention.W_q, attention.W_k, attention.W_v)  # (T, B, 3 * C)
-        mixed, weights = operators.attend(qkv, lengths, heads, dropout)
-    else:
-        kv = _project(X, heads, attention.W_k, attention.W_v)  # (T, B, 2 * C)
-        mixed, weights = operators.attend_from(attention.W_q(rows), kv, lengths, heads, dropout)
-    attention.attention_weights = weights
-    return attention.W_o(mixed)
-
-
-def _project(X, heads, *layers):
-    """Several dense layers as one: `(T, B, C)` to `(T, B, n * C)`, head by head, layer by layer."""
-    width = X.shape[-1]
-    weights = [layer.weight.data(X.ctx).reshape(heads, -1, width) for layer in layers]
-    biases = [layer.bias.data(X.ctx).reshape(heads, -1) for layer in layers]
-    weight = np.stack(weights, axis=1).reshape(-1, width)  # (n * C, C)
-    bias = np.stack(biases, axis=1).reshape(-1)  # (n * C,)
-    return npx.fully_connected(X, weight, bias, num_hidden=len(bias), flatten=False)
-
-
-def add_norm(layer, X, Y):
-    """`AddNorm` of arrays of any one shape `(..., C)`."""
-    return normalize(layer.ln, layer.dropout(Y) + X)
-
-
-def normalize(norm, X):
-    """`nn.LayerNorm` of any shape `(..., C)`."""
-    return operators.layer_norm(X, norm.gamma.data(X.ctx), norm.beta.data(X.ctx), epsilon_of(norm))
+    return X.reshape(batch, -1, width), shares, back
 
 
 def predict(bert, tokens, segments, valid_lens, pred_positions, real):
     """What pretraining needs and no more: `(M, C)` for `bert.mlm.output` to score, and `(B, 2)`.
 
-    `real` `(M,)` int holds the places of the M real masked words in `pred_positions.T`, read row by row; the
+    `real` `(M,)` int holds the places of the M real masked words in `pred_positions`, read row by row; the
     rest is padding.
     """
     first = np.zeros((len(tokens), 1), dtype=pred_positions.dtype, ctx=tokens.ctx)
     positions = np.concatenate([first, pred_positions], axis=1)  # (B, 1 + P)
-    rows = read(bert.encoder, tokens, segments, valid_lens, positions)  # (1 + P, B, C)
-    masked = rows[1:].reshape(-1, rows.shape[-1])  # (P * B, C)
+    rows = read(bert.encoder, tokens, segments, valid_lens, positions)  # (B, 1 + P, C)
+    masked = rows[:, 1:].reshape(-1, rows.shape[-1])  # (B * P, C)
     picked = npx.embedding(real, masked, *masked.shape)  # (M, C)
-    dense, norm, _ = bert.mlm.mlp
-    return normalize(norm, dense(picked)), bert.nsp(bert.hidden(rows[0]))
+    return bert.mlm.mlp[1](bert.mlm.mlp[0](picked)), bert.nsp(bert.hidden(rows[:, 0]))

@@ -22,12 +22,12 @@ def lean_step(net, loss, X, nsp_y, nsp_weight):
     Returns arrays to go backward from, their gradients, and both summed losses; None without a masked word.
     """
     tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_Y = X
-    real = onp.flatnonzero(mlm_weights.asnumpy().T)  # (M,) places in (P, B)
+    real = onp.flatnonzero(mlm_weights.asnumpy())  # (M,) places in (B, P)
     if not len(real):  # MXNet has no arrays without entries
         return None
     filler = onp.zeros(-len(real) % _FILL, real.dtype)
     places = np.array(onp.append(real, filler), dtype='int32', ctx=tokens.ctx)  # (M + filler,)
-    truth = np.array(mlm_Y.asnumpy().T.reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
+    truth = np.array(mlm_Y.asnumpy().reshape(-1)[real], dtype='int32', ctx=tokens.ctx)  # (M,)
     with autograd.record():
         vectors, nsp_Y_hat = net.predict(tokens, segments, valid_lens.reshape(-1), pred_positions, places)
         nsp_l = loss(nsp_Y_hat, nsp_y).sum()

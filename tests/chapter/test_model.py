@@ -125,13 +125,13 @@ def test_reading_some_positions_gives_the_rows_of_the_full_encoding_and_its_grad
     if which == 'some':
         positions[1] = [0, 5, 12]  # each example has its own
     encoder = small_bert().encoder
-    weight = np.array(onp.random.default_rng(0).normal(size=(len(columns), 4, C)).astype('float32'))
+    weight = np.array(onp.random.default_rng(0).normal(size=(4, len(columns), C)).astype('float32'))
     values, gradients = [], []
 
     def full():
         rows = encoder(tokens, segments, valid_lens)
-        picked = [rows[b, int(t)] for column in positions.T for b, t in enumerate(column)]
-        values.append(np.stack(picked).reshape(len(columns), 4, C))
+        picked = [rows[b, int(t)] for b, row in enumerate(positions) for t in row]
+        values.append(np.stack(picked).reshape(4, len(columns), C))
         return (values[-1] * weight).sum()
 
     def lean():
@@ -148,16 +148,16 @@ def test_reading_some_positions_gives_the_rows_of_the_full_encoding_and_its_grad
 
 def test_reading_everything_is_the_encoding():
     encoder, inputs = small_bert().encoder, pairs(3)
-    assert_close(encoder.read(*inputs).swapaxes(0, 1), encoder(*inputs))
+    assert_close(encoder.read(*inputs), encoder(*inputs))
 
 
 def test_predicting_only_the_real_masked_words_gives_their_scores():
     batch = pretraining_batch(5)
     net = small_bert()
     _, mlm_Y_hat, nsp_Y_hat = net(*batch[:4])
-    real = onp.flatnonzero(batch[4].asnumpy().T)
+    real = onp.flatnonzero(batch[4].asnumpy())
     vectors, next_scores = net.predict(*batch[:4], np.array(real, dtype='int32'))
-    expected = mlm_Y_hat.asnumpy().swapaxes(0, 1).reshape(-1, V)[real]
+    expected = mlm_Y_hat.asnumpy().reshape(-1, V)[real]
     assert 5 < len(real) < batch[4].size
     assert_close(net.mlm.output(vectors), expected)
     assert_close(next_scores, nsp_Y_hat)

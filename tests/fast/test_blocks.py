@@ -1,12 +1,16 @@
 """The plain encoder against its fast form, and every way to change a part: the plain form must run then."""
 
+import re
+
 import numpy as onp
 import pytest
 from small_models import (
     LAYERS,
+    MAX_LEN,
     C,
     F,
     H,
+    V,
     assert_close,
     gradients_of,
     pairs,
@@ -21,7 +25,7 @@ from bertnli import BERTClassifier, BERTModel, MaskLM, model
 from bertnli.devices import cpu_devices
 from bertnli.fast import blocks as fast
 from bertnli.pretraining import train_batch_bert
-from bertnli.runtime import d2l, gluon, nn, np
+from bertnli.runtime import autograd, d2l, gluon, mx, nn, np, set_dropout
 
 
 def watched(*_):
@@ -36,7 +40,7 @@ def value_and_gradients(encoder, positions, valid_lens):
         found.append(encoder.read(tokens, segments, valid_lens, positions))
         weights = onp.random.default_rng(0).normal(size=found[0].shape).astype('float32')
         if positions is None and valid_lens is not None:  # what stands at padding means nothing
-            real = onp.arange(tokens.shape[1])[:, None] < valid_lens.asnumpy()
+            real = onp.arange(tokens.shape[1]) < valid_lens.asnumpy()[:, None]
             found[0] = found[0] * np.array(real[:, :, None].astype('float32'))
         return (found[0] * np.array(weights)).sum()
 
@@ -44,12 +48,20 @@ def value_and_gradients(encoder, positions, valid_lens):
     return found[0], gradients_of(encoder)
 
 
+@pytest.mark.parametrize('layers', [1, 2, 3])
+@pytest.mark.parametrize('where', ['whole', 'in parts', 'on a GPU'])
 @pytest.mark.parametrize('masked', [True, False])
 @pytest.mark.parametrize('which', ['all', 'cls', 'some'])
-def test_the_plain_form_and_the_fast_one_agree_in_value_and_every_gradient(which, masked):
+def test_the_plain_form_and_the_fast_one_agree_in_value_and_every_gradient(
+    which, masked, where, layers, monkeypatch
+):
+    if where == 'in parts':
+        monkeypatch.setattr(fast, '_LEAST', 1)
+    elif where == 'on a GPU':  # what runs there runs here, too
+        monkeypatch.setattr(fast, 'in_numpy', lambda *_: False)
     positions = {'all': None, 'cls': fast.CLS, 'some': np.array([[0, 2, 1]] * 4, dtype='int32')}[which]
     valid_lens = pairs(4)[2] if masked else None
-    encoder = small_bert().encoder
+    encoder = random_weights(BERTModel(V, C, F, H, layers, 0, MAX_LEN)).encoder
     assert fast.unchanged(encoder)
     found = value_and_gradients(encoder, positions, valid_lens)
     encoder.blks[0].attention.W_o.register_forward_hook(watched)
@@ -58,13 +70,57 @@ def test_the_plain_form_and_the_fast_one_agree_in_value_and_every_gradient(which
         assert_close(one, other)
 
 
-def test_attention_weights_of_both_forms_are_the_same():
+def test_attention_weights_of_both_forms_are_the_same(monkeypatch):
+    monkeypatch.setattr(fast, '_LEAST', 1)
     encoder, weights = small_bert().encoder, []
     for _ in range(2):
         encoder(*pairs(4))
         weights.append(encoder.blks[1].attention.attention_weights)
         encoder.register_forward_hook(watched)
     assert_close(weights[1], weights[0])
+
+
+@pytest.mark.parametrize('frozen', ['embedding', 'blks.0', 'W_q|gamma', 'encoder'])
+def test_what_a_reader_freezes_stays_and_all_else_has_its_gradient(frozen):
+    found = []
+    for plain in (False, True):
+        net = small_net()
+        for name, parameter in net._collect_params_with_prefix().items():
+            if re.search(frozen, name):
+                parameter.grad_req = 'null'
+        if plain:
+            net.bert.encoder.blks[0].attention.W_o.register_forward_hook(watched)
+        run_backward(lambda net=net: (net(pairs(4)) * np.array([1, -2, 3])).sum())
+        parameters = net._collect_params_with_prefix().items()
+        found.append({name: p.grad().asnumpy() for name, p in parameters if p.grad_req != 'null'})
+    heads = [name for name in found[0] if name.startswith(('bert.mlm', 'bert.nsp', 'bert.hidden'))]
+    assert len(found[0]) > len(heads)
+    assert_close(found[0], found[1])
+
+
+def test_dropout_follows_from_mxnets_random_numbers():
+    net, seen = small_net(dropout=0.5), []
+    for seed in (1, 1, 2):
+        mx.random.seed(seed)
+        run_backward(lambda: net(pairs(4)).sum())
+        seen.append(gradients_of(net))
+    name = 'bert.encoder.token_embedding.weight'
+    assert (seen[0][name] == seen[1][name]).all()
+    assert (seen[0][name] != seen[2][name]).any()
+    with autograd.record(train_mode=False):
+        assert_close(net(pairs(4)), net(pairs(4)), 0)
+
+
+@pytest.mark.parametrize('part', [0, 1, 2])
+def test_each_dropout_of_a_block_has_its_own_rate(part):
+    net = small_net()
+    block = net.bert.encoder.blks[0]
+    layer = [block.attention, block.addnorm1, block.addnorm2][part].dropout
+    before = net(pairs(4))
+    set_dropout(layer, 0.9)
+    with autograd.record():
+        assert abs(net(pairs(4)) - before).max() > 1e-3
+    assert_close(net(pairs(4)), before, 0)  # not outside training
 
 
 class LooksEverywhere(model.MultiHeadAttention):
@@ -132,7 +188,7 @@ def test_what_a_reader_changes_has_effect_in_every_call(change):
     after = [net(inputs), bert(*batch[:4])[0], bert.encoder.read(*inputs)]
     for old, new in zip(before, after):
         assert abs(old - new).max() > 1e-3
-    assert_close(after[2].swapaxes(0, 1), bert.encoder(*inputs))
+    assert_close(after[2], bert.encoder(*inputs))
 
 
 @pytest.mark.parametrize('part', ['attention', 'addnorm1', 'ffn', 'block'])
@@ -202,3 +258,17 @@ def test_the_fast_form_is_the_one_that_runs(monkeypatch):
     assert fast.unchanged(net.bert)
     assert not fast.unchanged(d2l.BERTModel(9, C, F, H, 1, 0).encoder)
     assert not fast.unchanged(type('Mine', (BERTModel,), {})(9, C, F, H, 1, 0))
+
+
+@pytest.mark.parametrize('grad_req', ['write', 'add'])
+def test_gradients_of_several_calls_add_up(grad_req):
+    found = []
+    for plain in (False, True):
+        net = small_net()
+        net.collect_params().setattr('grad_req', grad_req)
+        if plain:
+            net.bert.encoder.blks[0].attention.W_o.register_forward_hook(watched)
+        for _ in range(2):  # 'write' keeps the last
+            run_backward(lambda net=net: net(pairs(4)).sum() + (net(pairs(3, seed=1)) ** 2).sum())
+        found.append(gradients_of(net))
+    assert_close(found[0], found[1])
