@@ -80,12 +80,11 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
     names, where = onp.unique(names, return_inverse=True)
     word, sentence, place = names // (2 * steps), names // steps % 2, names % steps
     words = encoder.token_embedding(array(word.astype('int32'), device))  # (U, C)
-    mask = onp.zeros((batch, 1, 1), 'float32')
-    if valid_lens is not None:  # far below every score where there is padding: (B, 1, T)
-        mask = (onp.arange(steps) >= valid_lens.asnumpy().reshape(-1, 1, 1)) * onp.float32(-1e6)
-    if positions is not None:
-        first = onp.zeros((batch, 1), int)
-        positions = first if positions is CLS else positions.asnumpy().astype(int)  # (B, K)
+    # Far below every score where there is padding: (B, 1, T).
+    lengths = onp.full(batch, steps) if valid_lens is None else valid_lens.asnumpy()
+    mask = (onp.arange(steps) >= lengths.reshape(-1, 1, 1)) * onp.float32(-1e6)
+    if positions is not None:  # (B, K)
+        positions = onp.zeros((batch, 1), int) if positions is CLS else positions.asnumpy().astype(int)
     blocks, seed, recorded = [_Block(block) for block in encoder.blks], None, autograd.is_recording()
     if autograd.is_training() and any(rate for block in blocks for rate in block.rates):
         seed = np.random.randint(0, 2**31 - 1).item()  # dropout follows from MXNet's own random numbers
@@ -98,19 +97,15 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
 
     def work(*inputs):
         given = dict(zip(trained, inputs))
-        segment_table, place_table, *weights = (
-            given[p] if p in given else p.data(device).asnumpy() for p in parameters
-        )
-        rows = inputs[-1] + segment_table[sentence] + place_table[0, place]
+        weights = [given[p] if p in given else p.data(device).asnumpy() for p in parameters]
+        rows = inputs[-1] + weights[0][sentence] + weights[1][0, place]
 
         def forward(part):
             own, at = onp.unique(where.reshape(batch, steps)[part], return_inverse=True)
             dropout = Dropout(None if seed is None else (seed, part.start))
             read = None if positions is None else positions[part]
-            found = _run(
-                blocks, weights, rows[own], at.reshape(-1, steps), mask[part], read, dropout, recorded
-            )
-            return own, *found
+            given = rows[own], at.reshape(-1, steps), mask[part], read
+            return own, *_run(blocks, weights[2:], *given, dropout, recorded)
 
         owns, values, shares, backs = zip(*in_threads(forward, parts))
         if not autograd.is_training():  # for the pictures
@@ -120,7 +115,7 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
 
         def back(gradient):
             found = in_threads(lambda i: backs[i](gradient[parts[i]]), range(count))
-            by_rows, by_places = onp.zeros_like(rows), onp.zeros_like(place_table)
+            by_rows, by_places = onp.zeros_like(rows), onp.zeros_like(weights[1])
             for own, (by_own, _) in zip(owns, found):
                 by_rows[own] += by_own
             by_places[0, :steps] = sums_at(place, steps) @ by_rows
