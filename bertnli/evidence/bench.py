@@ -53,8 +53,8 @@ _PEER = 'pretrain', 'finetune', 'predict'  # what PyTorch can do, too
 _FAMILIES = {
     'optimizer': 'adam_update',
     'dropout': 'dropout',
-    'layer norm': 'layernorm layer_norm batchnorm',
-    'attention': 'batch_dot interleaved attend',
+    'layer norm': 'layernorm layer_norm',
+    'attention': 'batch_dot attend',
     'dense layers': 'fullyconnected dense',
     'softmax and masks': 'softmax sequence',
     'word vectors': 'embedding sums_at',

@@ -148,7 +148,7 @@ def _run(blocks, weights, rows, places, mask, positions, dropout, recorded):
 
     `rows` `(U, C)` are the different vectors of the input, and `places` `(B, T)` says which stands where.
     """
-    (batch, steps), width, tape, shares = places.shape, rows.shape[1], [], []
+    (batch, steps), (count, width), tape, shares = places.shape, rows.shape, [], []
     X, at = rows[places.reshape(-1)], places  # (B * T, C)
     starts = None if positions is None else (positions + steps * onp.arange(batch)[:, None]).reshape(-1)
     for number, block in enumerate(blocks):
@@ -177,7 +177,7 @@ def _run(blocks, weights, rows, places, mask, positions, dropout, recorded):
                 by_X = sums_at(starts, batch * steps) @ by_X
             if picked or tape:  # attention read all vectors, not the different ones
                 by_X, by_rows = by_X + by_rows, 0
-        return by_rows + sums_at(places.reshape(-1), int(places.max()) + 1) @ by_X, by_weights
+        return by_rows + sums_at(places.reshape(-1), count) @ by_X, by_weights
 
     return X.reshape(batch, -1, width), shares, back
 

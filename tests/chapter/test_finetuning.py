@@ -5,6 +5,7 @@ import re
 import numpy as onp
 import pytest
 from small_models import (
+    LAYERS,
     MAX_LEN,
     C,
     F,
@@ -295,9 +296,11 @@ def test_pretraining_heads_are_left_alone():
     net = small_net()
     before = weights_of(net)
     train_nli(net, batches(5, 4), batches(3), changed(SETTINGS, weight_decay=0.5), progress=False)
-    for name, array in but_key_biases(weights_of(net)).items():
+    for name, array in weights_of(net).items():
         head = re.match(r'bert\.(hidden|mlm|nsp)\.', name)
-        assert (array == before[name]).all() == bool(head), name
+        # The keys' bias of the last block moves all scores of a query alike: its gradient is zero, exactly.
+        still = head or name == f'bert.encoder.blks.{LAYERS - 1}.attention.W_k.bias'
+        assert (array == before[name]).all() == bool(still), name
 
 
 def test_the_same_seed_gives_the_same_weights_bit_by_bit_whatever_a_hook_draws():
