@@ -158,14 +158,8 @@ def train_nli(net, train_iter, dev_iter, settings=None, devices=None, *, team=No
             run.keep_best(dev_acc, epoch + 1)
             run.end_step(now=True)
     updater.set_weights(run.best_weights)
-    return FinetuneResult(
-        *run.best,
-        run.means['train_loss'],
-        run.means['train_acc'],
-        run.clock.rate(),
-        run.clock.seconds,
-        run.history,
-    )
+    means = [run.means[name] for name in _MEANS]
+    return FinetuneResult(*run.best, *means, run.clock.rate(), run.clock.seconds, run.history)
 
 
 def _count_batches(train_iter):

@@ -185,6 +185,8 @@ def changed(settings, **values):
     return dataclasses.replace(settings, **given)
 
 
+_ADAMW = {'decay': True, 'weight_decay': 0.01, 'clip': 1.0}
+_SHORT = {'max_len': 64, 'warmup': 0.05, 'decay': True}
 PRESETS = {
     # The seed chapter's numbers.
     'chapter': Preset(ModelSettings(), PretrainSettings(), FinetuneSettings()),
@@ -196,36 +198,28 @@ PRESETS = {
             batch_size=512,
             learning_rate=4e-3,
             warmup=0.05,
-            decay=True,
-            weight_decay=0.01,
-            clip=1.0,
             min_freq=10,
             pair_text=True,
             wiki_times=3,
             count_first=True,
+            **_ADAMW,
         ),
         FinetuneSettings(
             batch_size=128,
             learning_rate=1e-3,
             warmup=0.06,
-            decay=True,
-            weight_decay=0.01,
-            clip=1.0,
             num_epochs=6,
             dropout=0.1,
             align_first=True,
+            **_ADAMW,
         ),
     ),
     # The embedded sample in three minutes on two cores. No dropout: nothing is seen often enough to be learnt
     # by heart, and the steps are few.
     'demo': Preset(
         ModelSettings(dropout=0.0),
-        PretrainSettings(
-            batch_size=128, max_len=64, learning_rate=2e-3, warmup=0.05, decay=True, num_steps=1700
-        ),
-        FinetuneSettings(
-            batch_size=64, max_len=64, learning_rate=1e-3, warmup=0.05, decay=True, num_epochs=12
-        ),
+        PretrainSettings(batch_size=128, learning_rate=2e-3, num_steps=1700, **_SHORT),
+        FinetuneSettings(batch_size=64, learning_rate=1e-3, num_epochs=12, **_SHORT),
     ),
 }
 # A tuned classifier is fine-tuned twice more, with pairs of our own: what order can do, then one word.

@@ -99,10 +99,8 @@ def _check(name, value, is_right, allowed):
 
 def _label_reader(order=None, two_classes=False, required=True):
     """A function from the cell of a label to its number; `order` says what the labels 0, 1, … mean."""
-    numbers = {
-        **_LABEL_IDS,
-        **({'not-entailment': _NEITHER, 'non-entailment': _NEITHER} if two_classes else {}),
-    }
+    second = ('not-entailment', 'non-entailment') if two_classes else ()
+    numbers = {**_LABEL_IDS, **dict.fromkeys(second, _NEITHER)}
     for number, name in enumerate(order or ()):
         _check('labels', name, _plain(name) in numbers, ', '.join(numbers))
         numbers[str(number)] = numbers[_plain(name)]

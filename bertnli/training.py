@@ -277,11 +277,8 @@ class Run:
         restore_training(self.updater.trainer, self.updater.parameters, arrays, numbers['steps'])
         found = numbers.get('devices', self._devices)
         if found != self._devices:
-            warnings.warn(
-                f'this training began on {found} and continues on {self._devices}: '
-                'it will end as well, but not with the same bits',
-                stacklevel=4,
-            )
+            told = f'this training began on {found} and continues on {self._devices}'
+            warnings.warn(f'{told}: it will end as well, but not with the same bits', stacklevel=4)
         self.steps, self.tally, self.means = numbers['steps'], Tally(numbers['tally']), numbers['means']
         self.clock.seconds, self.clock.items = numbers['seconds'], numbers['items']
         self.best, self.history = tuple(numbers['best']), list(numbers['history'])

@@ -81,17 +81,12 @@ class Report:
             per_class[label] = dict(zip(('precision', 'recall', 'f1', 'support'), row))
             if not row[-1]:  # of a label that does not occur nothing could be recalled
                 per_class[label].update(recall=None, f1=None)
+        right = true == predicted
+        accuracy, loss = float(right.mean()), float(losses.mean())
+        confusion = metrics.confusion_matrix(true, predicted, labels=numbers).tolist()
+        ece = expected_calibration_error(probabilities.max(axis=1), right)
         return cls(
-            labels=labels,
-            n=len(true),
-            accuracy=float((true == predicted).mean()),
-            loss=float(losses.mean()),
-            confusion=metrics.confusion_matrix(true, predicted, labels=numbers).tolist(),
-            per_class=per_class,
-            ece=expected_calibration_error(probabilities.max(axis=1), true == predicted),
-            true=true,
-            predicted=predicted,
-            probabilities=probabilities,
+            labels, len(true), accuracy, loss, confusion, per_class, ece, true, predicted, probabilities
         )
 
     def as_dict(self):

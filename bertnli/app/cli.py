@@ -203,9 +203,8 @@ def _job(default, options):
     common = {name: options.pop(name, None) for name in ('seed', 'batch_size', 'accumulate')}
     steps, epochs, words = (options.pop(name, None) for name in ('steps', 'epochs', 'min_freq'))
     pretrain = changed(row.pretrain, num_steps=steps, min_freq=words, **common)
-    row = dataclasses.replace(
-        row, pretrain=pretrain, finetune=changed(row.finetune, num_epochs=epochs, **common)
-    )
+    finetune = changed(row.finetune, num_epochs=epochs, **common)
+    row = dataclasses.replace(row, pretrain=pretrain, finetune=finetune)
     devices, quiet = jobs.parse_devices(options.pop('devices')), options.pop('quiet')
     return jobs.Job(row, devices=devices, progress=_speaks() and not quiet, **options)
 
