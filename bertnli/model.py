@@ -22,6 +22,8 @@ from .settings import ModelSettings
 class MultiHeadAttention(nn.Block):
     """Queries `(B, K, C)` attend to keys and values `(B, T, C)`, H times at once (chapter section 11.5)."""
 
+    attention_weights = fast.Later()  # (B * H, K, T), of the last call, for the pictures
+
     def __init__(self, num_hiddens, num_heads, dropout):
         super().__init__()
         self.num_heads = num_heads
@@ -30,7 +32,7 @@ class MultiHeadAttention(nn.Block):
         self.W_k = nn.Dense(num_hiddens, flatten=False, in_units=num_hiddens)
         self.W_v = nn.Dense(num_hiddens, flatten=False, in_units=num_hiddens)
         self.W_o = nn.Dense(num_hiddens, flatten=False, in_units=num_hiddens)
-        self.attention_weights = None  # (B * H, K, T), of the last call, for the pictures
+        self.attention_weights = None
 
     def forward(self, queries, keys, values, valid_lens):
         # Each head works with a part of its own of every vector.

@@ -68,7 +68,7 @@ def predict_snli(net, vocab, premise, hypothesis, *, max_len=128, max_unknown=1.
     sentences = [sentence_words(one, vocab) if isinstance(one, str) else list(one) for one in pair[:2]]
     inputs = [np.array([vocab[one]], dtype='int32', ctx=devices_of(net)[0]) for one in sentences]  # (1, T)
     with autograd.predict_mode():
-        return _prediction(npx.softmax(net(inputs))[0].tolist())
+        return next(_predictions(npx.softmax(net(inputs)).asnumpy()))
 
 
 def check_fit(net, vocab):
@@ -79,8 +79,9 @@ def check_fit(net, vocab):
         raise SettingsError("not this network's vocabulary", found=len(vocab), allowed=f'{words} words')
 
 
-def _prediction(row):
-    return Prediction(LABELS[row.index(max(row))], tuple(row))
+def _predictions(rows):
+    """A `Prediction` for each row of probabilities, `(n, 3)`."""
+    return map(Prediction, [LABELS[i] for i in rows.argmax(axis=1)], zip(*rows.T.tolist()))
 
 
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None, max_unknown=MAX_UNKNOWN):
@@ -105,7 +106,7 @@ def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=Non
         unread.cut += int((table.valid_lens > short.valid_lens).sum())
         # From scores to probabilities, (n, 3).
         rows = rows_of_table(lambda X: npx.softmax(net(X)), short, special, batch_size, devices)
-        yield from map(_prediction, rows.tolist())
+        yield from _predictions(rows)
     unread.tell(max_len)
 
 
@@ -140,7 +141,7 @@ def rows_of_table(function, table, special, batch_size, devices):
 
 def pair_table(pairs, vocab, unread=None):
     """The numbers of all words of some pairs of sentences, a `PairTable`; `unread` counts what is lost."""
-    sentences, seen = [], unread.pairs if unread else 0
+    every, lengths, seen = [], [], unread.pairs if unread else 0
     for number, sentence in enumerate(sentence for pair in pairs for sentence in pair[:2]):
         try:
             tokens = sentence_words(sentence, vocab)
@@ -150,16 +151,15 @@ def pair_table(pairs, vocab, unread=None):
         except DataError as error:
             error.where = f'pair {seen + number // 2 + 1}, {("premise", "hypothesis")[number % 2]}'
             raise
-        sentences.append(tokens)
+        every += tokens
+        lengths.append(len(tokens))
     # All words one after the other; unknown ones share a number.
-    numbers, unk = vocab.token_to_idx, vocab['<unk>']
-    every = itertools.chain.from_iterable(sentences)
-    flat = onp.array([*map(numbers.get, every, itertools.repeat(unk))], 'int32')
+    unk = vocab['<unk>']
+    flat = onp.fromiter(map(vocab.token_to_idx.get, every, itertools.repeat(unk)), 'int32', len(every))
     if unread:
-        unread.count(len(sentences) // 2, flat == unk, itertools.chain.from_iterable(sentences))
-    lengths = onp.array([len(tokens) for tokens in sentences], 'int32')
-    starts = onp.cumsum(lengths) - lengths
-    return PairTable(flat, starts.reshape(-1, 2), lengths.reshape(-1, 2))
+        unread.count(len(lengths) // 2, flat == unk, every)
+    lengths = onp.array(lengths, 'int32').reshape(-1, 2)
+    return PairTable(flat, (onp.cumsum(lengths) - lengths.reshape(-1)).reshape(-1, 2), lengths)
 
 
 def sentence_words(sentence, vocab=None):
@@ -167,9 +167,12 @@ def sentence_words(sentence, vocab=None):
     if isinstance(sentence, str):
         tokens = words(sentence, vocab and vocab.token_to_idx)
         return ended(tokens) if getattr(vocab, 'ends', False) else tokens
-    if not isinstance(sentence, (list, tuple)) or not all(isinstance(word, str) for word in sentence):
+    if not isinstance(sentence, (list, tuple)):
         raise not_a_sentence(sentence)
-    tokens = ' '.join(sentence).lower().split()
+    try:
+        tokens = ' '.join(sentence).lower().split()
+    except TypeError:
+        raise not_a_sentence(sentence) from None
     if len(tokens) > len(sentence):
         remedy = 'predict_pairs(net, vocab, pairs) takes many sentences'
         raise DataError('a sentence where a word should be', found=sentence, remedy=remedy)

@@ -5,6 +5,7 @@ interface. d2l, which brings matplotlib and IPython along, is imported when some
 done is told by `report()`.
 """
 
+import ctypes
 import importlib
 import importlib.metadata
 import os
@@ -125,11 +126,37 @@ def replace_gradients(parameter, arrays):
 
 
 def array(values, device=None):
-    """A NumPy array as one of MXNet's, of the same type: `np.array` does it in three times as long."""
+    """A NumPy array as one of MXNet's, of the same type, sooner than by `np.array`."""
     found = np.empty(values.shape, dtype=values.dtype, ctx=device)
-    if values.size:
+    if _lends(found):
+        # MXNet would wait for a thread of its own, to hear that nobody reads what nobody knows.
+        values = numpy.ascontiguousarray(values)
+        ctypes.memmove(view(found).ctypes.data, values.ctypes.data, values.nbytes)
+    elif values.size:
         found._sync_copyfrom(values)
     return found
+
+
+def view(values):
+    """An array of MXNet's as one of NumPy's, to be read only: on a processor over the same memory."""
+    return numpy.from_dlpack(_Lent(values)) if _lends(values) else values.asnumpy()
+
+
+def _lends(values):
+    return values.size and values.dtype not in (bool, numpy.bool_) and values.ctx.device_type == 'cpu'
+
+
+class _Lent:
+    """What NumPy asks of those who lend it memory: a capsule, and on which device it lies."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __dlpack__(self, stream=None):
+        return self.values.as_nd_ndarray().to_dlpack_for_read()
+
+    def __dlpack_device__(self):
+        return 1, 0  # a processor
 
 
 def barrier(store):

@@ -5,7 +5,7 @@ import re
 import unicodedata
 import warnings
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, compress, count
 
 from ..errors import DataError
 
@@ -128,7 +128,7 @@ class Unread:
         self.pairs, self.words = self.pairs + pairs, self.words + len(unknown)
         if unknown.any():
             self.unknown += int(unknown.sum())
-            self.some = list(dict.fromkeys(word for word, new in zip(words, unknown) if new))[:5]
+            self.some = list(dict.fromkeys(compress(words, unknown)))[:5]
         if self.max_unknown is not None and self.unknown > max(self.least - 1, self.max_unknown * self.words):
             self.tell()
 

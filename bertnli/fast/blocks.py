@@ -1,22 +1,35 @@
 """BERT's encoder, sooner: the values and gradients of model.py's plain form (and its legend), with less work.
 
-On a processor it runs in NumPy, in parts of a batch that go to all threads, and three things are left out. A
-word that stands at the same place in many examples is projected once for all of them. The last block is
-computed only for the positions that somebody reads. And there it is not all keys and values that are
-projected, but, back, the few queries. On a GPU the parts of model.py run; of the last block as much as here.
+On a processor it runs in NumPy, in parts of a batch that go to all threads, each as long as its own longest
+example, and three things are left out. A word that stands at the same place in many examples is projected
+once for all of them. The last block is computed only for the positions that somebody reads. And there it is
+not all keys and values that are projected, but, back, the few queries. On a GPU the parts of model.py run; of
+the last block as much as here.
 """
 
+import functools
 import os
 
 import numpy as onp
 
-from ..runtime import array, autograd, epsilon_of, is_only_weights, np, npx, rate_of
+from ..runtime import array, autograd, epsilon_of, is_only_weights, np, npx, rate_of, view
 from .operators import Dropout, OnHost, attend, attend_from, finish, in_threads, sums_at
 
 CLS = 'cls'  # in place of positions: the first
-# Into so many parts a batch goes, or into one for each thread; of at least so many examples.
+# A batch goes into a part for each thread, and in training, where all is kept for the way back and a cache
+# soon full, into so many at least; a part has at least so many examples.
 _PARTS, _LEAST = 4, 32
 _OWN = {'bertnli.model', 'mxnet.gluon.nn.basic_layers', 'mxnet.gluon.nn.activations'}
+
+
+class Later:
+    """An attribute that is set as others are, or by a function, `later`, which is called when it is read."""
+
+    def __get__(self, owner, kind=None):
+        return owner.later() if callable(owner.later) else owner.later
+
+    def __set__(self, owner, value):
+        owner.later = value
 
 
 def kinds(block):
@@ -76,46 +89,52 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
     if steps > encoder.pos_embedding.shape[1]:
         encoder.places(tokens)  # which tells it
     # A word that stands at one place in many examples has the same vector in all of them: (U,), (B, T).
-    names = (tokens.asnumpy().astype(int) * 2 + segments.asnumpy().astype(int)) * steps + onp.arange(steps)
+    names = (view(tokens).astype(int) * 2 + view(segments).astype(int)) * steps + onp.arange(steps)
     names, where = onp.unique(names, return_inverse=True)
     word, sentence, place = names // (2 * steps), names // steps % 2, names % steps
     words = encoder.token_embedding(array(word.astype('int32'), device))  # (U, C)
-    # Far below every score where there is padding: (B, 1, T).
-    lengths = onp.full(batch, steps) if valid_lens is None else valid_lens.asnumpy()
-    mask = (onp.arange(steps) >= lengths.reshape(-1, 1, 1)) * onp.float32(-1e6)
+    lengths = widths = onp.full(batch, steps)
+    if valid_lens is not None:
+        lengths = onp.minimum(view(valid_lens).astype(int), steps)
     if positions is not None:  # (B, K)
-        positions = onp.zeros((batch, 1), int) if positions is CLS else positions.asnumpy().astype(int)
+        positions = onp.zeros((batch, 1), int) if positions is CLS else view(positions).astype(int)
+        # How far anybody reads in each example: (B,).
+        widths = onp.maximum(lengths, positions.max(axis=1) + 1)
     blocks, seed, recorded = [_Block(block) for block in encoder.blks], None, autograd.is_recording()
     if autograd.is_training() and any(rate for block in blocks for rate in block.rates):
         seed = np.random.randint(0, 2**31 - 1).item()  # dropout follows from MXNet's own random numbers
     parameters = [encoder.segment_embedding.weight, encoder.pos_embedding]
     parameters += [p for block in blocks for p in block.parameters]
     trained = [p for p in parameters if p.grad_req != 'null']
-    # The threads share the batch.
-    count = max(1, min(batch // _LEAST, max(_PARTS, len(os.sched_getaffinity(0)))))
+    count = max(1, min(batch // _LEAST, max(_PARTS if recorded else 1, len(os.sched_getaffinity(0)))))
     parts = [slice(batch * i // count, batch * (i + 1) // count) for i in range(count)]
 
     def work(*inputs):
         given = dict(zip(trained, inputs))
-        weights = [given[p] if p in given else p.data(device).asnumpy() for p in parameters]
-        rows = inputs[-1] + weights[0][sentence] + weights[1][0, place]
+        weights = [given[p] if p in given else view(p.data(device)) for p in parameters]
 
         def forward(part):
-            own, at = onp.unique(where.reshape(batch, steps)[part], return_inverse=True)
+            width = widths[part].max()
+            at = where.reshape(batch, steps)[part, :width]
+            own = onp.flatnonzero(onp.bincount(at.reshape(-1)))
+            renumbered = onp.empty(own[-1] + 1, int)
+            renumbered[own] = onp.arange(len(own))
+            # Far below every score where there is padding: (B, 1, T).
+            mask = (onp.arange(width) >= lengths[part].reshape(-1, 1, 1)) * onp.float32(-1e6)
             dropout = Dropout(None if seed is None else (seed, part.start))
             read = None if positions is None else positions[part]
-            given = rows[own], at.reshape(-1, steps), mask[part], read
-            return own, *_run(blocks, weights[2:], *given, dropout, recorded)
+            rows = inputs[-1][own] + weights[0][sentence[own]] + weights[1][0, place[own]]
+            return own, *_run(blocks, weights[2:], rows, renumbered[at], mask, read, dropout, recorded)
 
         owns, values, shares, backs = zip(*in_threads(forward, parts))
         if not autograd.is_training():  # for the pictures
-            for block, *seen in zip(encoder.blks, *shares):
-                seen = onp.concatenate(seen)  # (B, H, K, T)
-                block.attention.attention_weights = array(seen.reshape(-1, *seen.shape[2:]), device)
+            asked = [steps] * (len(blocks) - 1) + [steps if positions is None else positions.shape[1]]
+            for block, many, *seen in zip(encoder.blks, asked, *shares):
+                block.attention.later = functools.partial(_together, seen, (many, steps), device)
 
         def back(gradient):
             found = in_threads(lambda i: backs[i](gradient[parts[i]]), range(count))
-            by_rows, by_places = onp.zeros_like(rows), onp.zeros_like(weights[1])
+            by_rows, by_places = onp.zeros_like(inputs[-1]), onp.zeros_like(weights[1])
             for own, (by_own, _) in zip(owns, found):
                 by_rows[own] += by_own
             by_places[0, :steps] = sums_at(place, steps) @ by_rows
@@ -129,6 +148,13 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
     # forgets those that are to be added to others: copies hand them on.
     given = (p.data(device) * 1 if p.grad_req == 'add' else p.data(device) for p in trained)
     return OnHost(work)(*given, words)
+
+
+def _together(shares, shape, device):
+    """The attention `(B * H, K, T)` of all parts of a batch, which may be shorter than it, in one array."""
+    gaps = [[(0, whole - own) for whole, own in zip(shape, part.shape[2:])] for part in shares]
+    padded = [onp.pad(part, [(0, 0), (0, 0), *gap]) for part, gap in zip(shares, gaps)]
+    return array(onp.concatenate(padded).reshape(-1, *shape), device)
 
 
 class _Block:

@@ -17,7 +17,7 @@ import numpy as onp
 from scipy import sparse
 from threadpoolctl import ThreadpoolController
 
-from ..runtime import array, autograd, mx
+from ..runtime import array, autograd, mx, view
 
 _ALONE, _BLAS = threading.Lock(), ThreadpoolController().select(user_api='blas')
 
@@ -30,14 +30,14 @@ class OnHost(autograd.Function):
         self.work = work
 
     def forward(self, *inputs):
-        self.inputs = [x.asnumpy() for x in inputs]
+        self.inputs = [view(x) for x in inputs]
         value, self.back = self.work(*self.inputs)
         return array(value, inputs[0].ctx)
 
     def backward(self, gradient):
         # What the way back needs is much, and losses are looked at later: nothing is kept for a second time.
         back, self.back = self.back or self.work(*self.inputs)[1], None
-        return [array(x, gradient.ctx).as_nd_ndarray() for x in back(gradient.asnumpy())]
+        return [array(x, gradient.ctx).as_nd_ndarray() for x in back(view(gradient))]
 
 
 def in_threads(function, items):
@@ -55,7 +55,9 @@ def dense(X, weight, bias):
     def back(gradient):
         return gradient @ weight, gradient.T @ X, gradient.sum(axis=0)
 
-    return X @ weight.T + bias, back
+    value = X @ weight.T
+    value += bias
+    return value, back
 
 
 def layer_norm(X, gamma, beta, eps=1e-5):
@@ -75,7 +77,9 @@ def layer_norm(X, gamma, beta, eps=1e-5):
         inner -= inner @ mean + rows * (_dots(inner, rows) / count)
         return inner * scale, onp.einsum('nc,nc->c', gradient, rows), gradient.sum(axis=0)
 
-    return rows * gamma + beta, back
+    value = rows * gamma
+    value += beta
+    return value, back
 
 
 def _dots(X, Y):
@@ -83,11 +87,15 @@ def _dots(X, Y):
     return onp.einsum('...c,...c->...', X, Y)[..., None]
 
 
-def softmax(X):
-    """Shares along the last axis, which take the place of `X`."""
-    X -= X.max(axis=-1, keepdims=True)
+def softmax(X, mask):
+    """Shares along the last axis of `X`, which they take the place of; `mask` is added, 0 or far below 0."""
+    # The largest of each row, slow to find, is only subtracted where an exponential could leave float32.
+    large = mask[..., 0].any() or not max(X.max(), -X.min()) < 60
+    X += mask
+    if large:
+        X -= X.max(axis=-1, keepdims=True)
     onp.exp(X, out=X)
-    X /= X.sum(axis=-1, keepdims=True)
+    X /= X @ onp.ones((X.shape[-1], 1), X.dtype)  # a sum as a product: NumPy adds up short rows slowly
     return X, lambda gradient: X * (gradient - _dots(gradient, X))
 
 
@@ -107,8 +115,8 @@ class Dropout:
 
 def sums_at(places, count):
     """The matrix `(count, N)` that adds up those of N rows which stand at one of `places` `(N,)`."""
-    ones = onp.ones(len(places), 'float32')
-    return sparse.csr_matrix((ones, places, onp.arange(len(places) + 1)), (len(places), count)).T.tocsr()
+    ones, ends = onp.ones(len(places), 'float32'), onp.arange(len(places) + 1)
+    return sparse.csc_matrix((ones, places, ends), (count, len(places)))
 
 
 def attend(block, weights, rows, places, mask, dropout):
@@ -125,10 +133,11 @@ def attend(block, weights, rows, places, mask, dropout):
     projected, back_project = dense(rows, weight, bias)  # (U, 3 * C)
     by_head = projected.reshape(count, 3, heads, -1).transpose(1, 2, 0, 3)  # (3, H, U, C / H)
     queries, keys, values = onp.take(by_head, places, axis=2)  # (H, B, T, C / H)
-    shares, back_softmax = softmax(queries @ keys.swapaxes(2, 3) + mask)  # (H, B, T, T)
+    shares, back_softmax = softmax(queries @ keys.swapaxes(2, 3), mask)  # (H, B, T, T)
     dropped, back_drop = dropout(shares, block.rates[0])
-    mixed = (dropped @ values).transpose(1, 2, 0, 3).reshape(-1, width)  # (B * T, C)
-    value, back_out = dense(mixed, W_o, b_o)
+    mixed = onp.empty((batch, steps, heads, width // heads), 'float32')
+    onp.matmul(dropped, values, out=mixed.transpose(2, 0, 1, 3))  # (B, T, H, C / H), without a copy
+    value, back_out = dense(mixed.reshape(-1, width), W_o, b_o)
 
     def back(gradient):
         by_mixed, by_W_o, by_b_o = back_out(gradient)
@@ -163,7 +172,7 @@ def attend_from(block, weights, starts, X, mask, dropout):
     # same to all scores of a query, of which softmax takes no notice.
     queries = onp.stack([projected[:, part] @ W_k[part] for part in parts], axis=1)
     queries = queries.reshape(batch, -1, width)  # (B, K * H, C)
-    shares, back_softmax = softmax(queries @ X.swapaxes(1, 2) + mask)  # (B, K * H, T)
+    shares, back_softmax = softmax(queries @ X.swapaxes(1, 2), mask)  # (B, K * H, T)
     dropped, back_drop = dropout(shares, block.rates[0])
     # Not the values are projected, but what is mixed of X; what is dropped is missing in the bias, too.
     mixed = (dropped @ X).reshape(-1, heads, width)  # (B * K, H, C)

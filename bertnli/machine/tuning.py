@@ -1,11 +1,10 @@
 """What must happen before MXNet is imported, whoever imports it; nothing here loads it before that.
 
 `import bertnli` puts a finder before Python's own, which prepares the process at the first import of MXNet:
-threads, allocator, and two names that newer Pythons and NumPys dropped. ``BERTNLI_TUNING=off`` leaves
-threads, allocator and OpenBLAS as MXNet would have them.
+threads, allocator, OpenBLAS (NumPy's, too), and two names that newer Pythons and NumPys dropped.
+``BERTNLI_TUNING=off`` leaves threads, allocator and OpenBLAS as they would be without us.
 """
 
-import contextlib
 import ctypes
 import functools
 import importlib
@@ -23,24 +22,24 @@ done = {}  # what was changed in this process, in words, for report()
 
 
 class _Finder:
-    """Finds MXNet where Python does, and prepares the process at the moment in which it is executed."""
+    """Finds MXNet and NumPy where Python does, and prepares the process at the moment they are executed."""
 
     def __init__(self, afterwards):
         self._afterwards = afterwards
 
     def find_spec(self, name, path=None, target=None):
-        if name != 'mxnet':
+        if name not in ('mxnet', 'numpy'):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec:  # being found is not being imported: find_spec is also asked whether MXNet is installed
-            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+            how = self._execute if name == 'mxnet' else _with_kernels
+            spec.loader.exec_module = functools.partial(how, spec.loader.exec_module)
         return spec
 
     def _execute(self, execute, module):
         _prepare()
         try:
-            with _known_processor():
-                execute(module)
+            _with_kernels(execute, module)
             self._afterwards()
         except (Exception, KeyboardInterrupt):  # a server of a cluster ends in here, by SystemExit
             _forget_halves()
@@ -119,22 +118,22 @@ def _set_allocator():
     done['allocator'] = 'large arrays kept in the process' if accepted else 'unchanged (refused)'
 
 
-@contextlib.contextmanager
-def _known_processor():
-    """Name the processor's family to MXNet's OpenBLAS 0.3.13, and to nothing else, while it loads.
+def _with_kernels(execute, module):
+    """Import a module while the processor's family is named to its OpenBLAS, and to nothing else.
 
-    On a processor younger than itself it falls back to kernels of 2004, a third as fast.
+    On a processor younger than itself MXNet's OpenBLAS 0.3.13 falls back to kernels of 2004, a third as fast;
+    NumPy's 0.3.20 does without AVX-512, and multiplies many small matrices in twice the time.
     """
     found, name = os.environ.get('OPENBLAS_CORETYPE'), None
-    if 'tuning' not in done:  # else it is too late: the library is loaded
-        name = _openblas_family(_cpu_flags()) if _wanted() and found is None else None
-        done['openblas'] = f'kernels {found or name}, {"as found" if found else "named here"}'
-        if not (found or name):
-            done['openblas'] = 'kernels of its own choice'
+    if 'tuning' not in done and _wanted() and found is None:  # else it is too late: the library is loaded
+        name = _openblas_family(_cpu_flags())
+    if module.__name__ == 'mxnet' and 'tuning' not in done:
+        how = f'{found}, as found' if found else f'{name}, named here' if name else 'of its own choice'
+        done['openblas'] = f'kernels {how}'
     if name:
         os.environ['OPENBLAS_CORETYPE'] = name
     try:
-        yield
+        execute(module)
     finally:
         if name:
             del os.environ['OPENBLAS_CORETYPE']

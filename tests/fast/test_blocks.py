@@ -70,14 +70,28 @@ def test_the_plain_form_and_the_fast_one_agree_in_value_and_every_gradient(
         assert_close(one, other)
 
 
-def test_attention_weights_of_both_forms_are_the_same(monkeypatch):
+@pytest.mark.parametrize('positions', [None, fast.CLS])
+def test_attention_weights_of_both_forms_are_the_same_outside_padding(positions, monkeypatch):
     monkeypatch.setattr(fast, '_LEAST', 1)
+    tokens, segments, valid_lens = pairs(4)
+    tokens, segments = (np.concatenate([x, x[:, :2]], axis=1) for x in (tokens, segments))  # padded more
+    real = onp.arange(tokens.shape[1]) < valid_lens.asnumpy()[:, None]  # (B, T)
     encoder, weights = small_bert().encoder, []
-    for _ in range(2):
-        encoder(*pairs(4))
-        weights.append(encoder.blks[1].attention.attention_weights)
-        encoder.register_forward_hook(watched)
-    assert_close(weights[1], weights[0])
+    for hook in (None, watched):
+        if hook:
+            encoder.blks[0].attention.register_forward_hook(hook)
+        encoder.read(tokens, segments, valid_lens, positions)
+        for block in encoder.blks:
+            shares = block.attention.attention_weights.asnumpy()
+            shares = shares.reshape(4, H, *shares.shape[1:])[:, :, : 1 if positions else None]  # (B, H, K, T)
+            queries = real[:, None, : shares.shape[2], None]
+            weights.append(shares * queries)
+    block.attention.attention_weights = 'set by a reader'
+    assert block.attention.attention_weights == 'set by a reader'
+    assert len(weights) == 2 * LAYERS
+    for fast_form, plain in zip(weights, weights[LAYERS:]):
+        assert fast_form.any()
+        assert_close(np.array(fast_form), np.array(plain))
 
 
 @pytest.mark.parametrize('frozen', ['embedding', 'blks.0', 'W_q|gamma', 'encoder'])

@@ -79,12 +79,15 @@ def test_dense_and_softmax_are_those_of_mxnet():
     plain = lambda X, W, b: npx.fully_connected(X, W, b, num_hidden=3)  # noqa: E731
     agree(lambda *inputs: OnHost(operators.dense)(*inputs), plain, X, weight, bias)
 
-    def softmax(X):
-        value, back = operators.softmax(X.copy())
-        return value, lambda gradient: [back(gradient)]
+    none, last, first = (onp.array(mask, 'float32') * -1e6 for mask in ([0], [0, 0, 0, 1], [1, 0, 1, 1]))
+    for X in (rows(2, 3, 4), rows(1, 4) + np.array([0, 1e3, -1e3, 1e3]), rows(1, 4) - 200):
+        for mask in (none, last, first):
 
-    for X in (rows(2, 3, 5), rows(1, 4) + np.array([0, 1e3, -1e3, 1e3])):
-        agree(lambda X: OnHost(softmax)(X), npx.softmax, X)
+            def softmax(X, mask=mask):
+                value, back = operators.softmax(X.copy(), mask)
+                return value, lambda gradient: [back(gradient)]
+
+            agree(lambda X: OnHost(softmax)(X), lambda X, mask=mask: npx.softmax(X + np.array(mask)), X)
 
 
 def plain_attention(queries, keys, values, valid_lens):

@@ -1,6 +1,7 @@
 """The door to MXNet: what it changes in a process, in what order, and how it says so."""
 
 import concurrent.futures
+import gc
 import json
 import os
 import subprocess
@@ -126,6 +127,51 @@ def test_d2l_waits_until_somebody_asks(plain):
 def test_the_processors_name_does_not_stay_in_the_environment(plain):
     assert 'OPENBLAS_CORETYPE' not in plain['environment']
     assert plain['report']['openblas'].startswith('kernels ')
+
+
+@pytest.mark.parametrize(('before', 'named'), [('bertnli', True), ('numpy', False)])
+def test_numpys_products_have_the_kernels_that_are_named_to_mxnet(before, named):
+    code = f"""
+import json, {before}, bertnli, numpy, os, threadpoolctl
+before = 'OPENBLAS_CORETYPE' in os.environ
+from bertnli.machine.tuning import _cpu_flags, _openblas_family
+kernels = [one['architecture'] for one in threadpoolctl.threadpool_info() if 'architecture' in one]
+print(json.dumps([before, kernels, _openblas_family(_cpu_flags())]))"""
+    left, kernels, family = told(code)
+    assert not left
+    assert len(kernels) == 1
+    assert not named or kernels == [family] or family is None
+
+
+@pytest.mark.parametrize('kind', ['float32', 'int32', 'int64', 'float64', 'bool'])
+@pytest.mark.parametrize('shape', [(3, 4), (1,), (0, 2), (2, 3, 5)])
+def test_arrays_go_to_mxnet_and_come_back(shape, kind):
+    expected = numpy.arange(numpy.prod(shape)).astype(kind).reshape(shape)
+    for values in (expected.copy(), expected.T.copy().T):
+        theirs = runtime.array(values)
+        values[...] = 7  # what was given is not theirs
+        for found in (theirs.asnumpy(), runtime.view(theirs)):
+            assert found.dtype == kind
+            assert numpy.array_equal(found, expected)
+
+
+def test_a_view_waits_for_its_array_sees_its_changes_and_outlives_it():
+    theirs = runtime.np.ones((300, 300))
+    for _ in range(20):
+        theirs = runtime.np.dot(theirs, theirs) / 300
+    seen = runtime.view(theirs)
+    assert (seen == 1).all()
+    theirs[:] = 2
+    theirs.wait_to_read()
+    assert (seen == 2).all()
+    with pytest.raises(ValueError, match='read-only'):
+        seen[0] = 3
+    del theirs
+    gc.collect()
+    others = [runtime.np.zeros((300, 300)) for _ in range(9)]
+    runtime.npx.waitall()
+    assert (seen == 2).all()
+    assert len(others) == 9
 
 
 def test_tuning_can_be_switched_off():
