@@ -266,6 +266,14 @@ def test_a_notebook_uses_no_private_name(committed):
     assert [name for name in names if re.search(r'(^|\.)_[^_]', name)] == []
 
 
+def test_a_notebook_imports_the_library_before_numpy(committed):
+    """Afterwards it would be too late to name the processor's kernels to NumPy (machine/tuning.py)."""
+    nodes = [node for cell in code_cells(committed) for node in ast.walk(ast.parse(python_of(cell)))]
+    imported = [node.names[0].name for node in nodes if isinstance(node, ast.Import)]
+    imported = [name for name in imported if name in ('bertnli', 'numpy')]
+    assert imported[:1] == ['bertnli']
+
+
 def test_a_notebook_makes_nothing_that_the_package_has(committed):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     nodes = [node for cell in code_cells(committed) for node in ast.walk(ast.parse(python_of(cell)))]
