@@ -129,7 +129,7 @@ def array(values, device=None):
     """A NumPy array as one of MXNet's, of the same type, sooner than by `np.array`."""
     found = np.empty(values.shape, dtype=values.dtype, ctx=device)
     if _lends(found):
-        # MXNet would wait for a thread of its own, to hear that nobody reads what nobody knows.
+        # MXNet's own copy waits until one of its threads says that nobody reads the array, which is new.
         values = numpy.ascontiguousarray(values)
         ctypes.memmove(view(found).ctypes.data, values.ctypes.data, values.nbytes)
     elif values.size:

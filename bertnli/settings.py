@@ -185,8 +185,8 @@ def changed(settings, **values):
     return dataclasses.replace(settings, **given)
 
 
-_ADAMW = {'decay': True, 'weight_decay': 0.01, 'clip': 1.0}
-_SHORT = {'max_len': 64, 'warmup': 0.05, 'decay': True}
+_ADAMW = {'decay': True, 'weight_decay': 0.01, 'clip': 1.0}  # in both trainings, as BERT's authors did
+_SHORT = {'max_len': 64, 'warmup': 0.05, 'decay': True}  # for the sample's short sentences, and few steps
 PRESETS = {
     # The seed chapter's numbers.
     'chapter': Preset(ModelSettings(), PretrainSettings(), FinetuneSettings()),

@@ -122,7 +122,7 @@ def _with_kernels(execute, module):
     """Import a module while the processor's family is named to its OpenBLAS, and to nothing else.
 
     On a processor younger than itself MXNet's OpenBLAS 0.3.13 falls back to kernels of 2004, a third as fast;
-    NumPy's 0.3.20 does without AVX-512, and multiplies many small matrices in twice the time.
+    NumPy's 0.3.20 does without its AVX-512, and multiplies many small matrices in twice the time.
     """
     found, name = os.environ.get('OPENBLAS_CORETYPE'), None
     if 'tuning' not in done and _wanted() and found is None:  # else it is too late: the library is loaded

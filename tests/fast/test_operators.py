@@ -79,9 +79,9 @@ def test_dense_and_softmax_are_those_of_mxnet():
     plain = lambda X, W, b: npx.fully_connected(X, W, b, num_hidden=3)  # noqa: E731
     agree(lambda *inputs: OnHost(operators.dense)(*inputs), plain, X, weight, bias)
 
-    none, last, first = (onp.array(mask, 'float32') * -1e6 for mask in ([0], [0, 0, 0, 1], [1, 0, 1, 1]))
+    masks = [onp.array(mask, 'float32') * -1e6 for mask in ([0], [0, 0, 0, 1], [1, 0, 1, 1], [1, 1, 1, 1])]
     for X in (rows(2, 3, 4), rows(1, 4) + np.array([0, 1e3, -1e3, 1e3]), rows(1, 4) - 200):
-        for mask in (none, last, first):
+        for mask in masks:
 
             def softmax(X, mask=mask):
                 value, back = operators.softmax(X.copy(), mask)
