@@ -130,7 +130,7 @@ def array(values, device=None):
     found = np.empty(values.shape, dtype=values.dtype, ctx=device)
     if _lends(found):
         # MXNet's own copy waits until one of its threads says that nobody reads the array, which is new.
-        values = numpy.ascontiguousarray(values)
+        values = numpy.ascontiguousarray(values, found.dtype)  # which not only NumPy's arrays can be
         ctypes.memmove(view(found).ctypes.data, values.ctypes.data, values.nbytes)
     elif values.size:
         found._sync_copyfrom(values)

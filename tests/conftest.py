@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 from jobs import LONGER, run
 
+import bertnli  # noqa: F401 (before any file imports NumPy, as commands do: both then end with the same bits)
+
 # Cells of notebooks: test_book_cells.py runs them in kernels, pytest imports none.
 collect_ignore_glob = ['house/book/*']
 

@@ -153,6 +153,9 @@ def test_arrays_go_to_mxnet_and_come_back(shape, kind):
         for found in (theirs.asnumpy(), runtime.view(theirs)):
             assert found.dtype == kind
             assert numpy.array_equal(found, expected)
+        again = runtime.array(theirs)  # a reader's own data set may hold MXNet's
+        assert again.asnumpy().dtype == kind
+        assert numpy.array_equal(again.asnumpy(), expected)
 
 
 def test_a_view_waits_for_its_array_sees_its_changes_and_outlives_it():
