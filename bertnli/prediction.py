@@ -167,10 +167,8 @@ def sentence_words(sentence, vocab=None):
     if isinstance(sentence, str):
         tokens = words(sentence, vocab and vocab.token_to_idx)
         return ended(tokens) if getattr(vocab, 'ends', False) else tokens
-    if not isinstance(sentence, (list, tuple)):
-        raise not_a_sentence(sentence)
     try:
-        tokens = ' '.join(sentence).lower().split()
+        tokens = ' '.join(sentence if isinstance(sentence, (list, tuple)) else None).lower().split()
     except TypeError:
         raise not_a_sentence(sentence) from None
     if len(tokens) > len(sentence):

@@ -1,5 +1,8 @@
 """What every test starts from: one printed seed, no reader's settings, no window for pictures."""
 
+import bertnli  # noqa: F401 (before any file imports NumPy, as commands do: both then end with the same bits)
+
+# isort: split
 import os
 import random
 import signal
@@ -9,8 +12,6 @@ import sys
 import hypothesis
 import pytest
 from jobs import LONGER, run
-
-import bertnli  # noqa: F401 (before any file imports NumPy, as commands do: both then end with the same bits)
 
 # Cells of notebooks: test_book_cells.py runs them in kernels, pytest imports none.
 collect_ignore_glob = ['house/book/*']

@@ -129,6 +129,8 @@ def _with_kernels(execute, module):
         name = _openblas_family(_cpu_flags())
     if module.__name__ == 'mxnet' and 'tuning' not in done:
         how = f'{found}, as found' if found else f'{name}, named here' if name else 'of its own choice'
+        if name and 'numpy' in sys.modules and 'exec_module' not in vars(sys.modules['numpy'].__loader__):
+            how += "; NumPy's, which came before bertnli, of its own choice"
         done['openblas'] = f'kernels {how}'
     if name:
         os.environ['OPENBLAS_CORETYPE'] = name

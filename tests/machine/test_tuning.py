@@ -136,11 +136,12 @@ import json, {before}, bertnli, numpy, os, threadpoolctl
 before = 'OPENBLAS_CORETYPE' in os.environ
 from bertnli.machine.tuning import _cpu_flags, _openblas_family
 kernels = [one['architecture'] for one in threadpoolctl.threadpool_info() if 'architecture' in one]
-print(json.dumps([before, kernels, _openblas_family(_cpu_flags())]))"""
-    left, kernels, family = told(code)
+print(json.dumps([before, kernels, _openblas_family(_cpu_flags()), bertnli.report()['openblas']]))"""
+    left, kernels, family, report = told(code)
     assert not left
     assert len(kernels) == 1
     assert not named or kernels == [family] or family is None
+    assert ('NumPy' in report) == (not named and family is not None)
 
 
 @pytest.mark.parametrize('kind', ['float32', 'int32', 'int64', 'float64', 'bool'])
