@@ -79,9 +79,8 @@ def check_fit(net, vocab):
         raise SettingsError("not this network's vocabulary", found=len(vocab), allowed=f'{words} words')
 
 
-def _predictions(rows):
-    """A `Prediction` for each row of probabilities, `(n, 3)`."""
-    return map(Prediction, [LABELS[i] for i in rows.argmax(axis=1)], zip(*rows.T.tolist()))
+def _predictions(probabilities):
+    return map(Prediction, [LABELS[i] for i in probabilities.argmax(axis=1)], zip(*probabilities.T.tolist()))
 
 
 def predict_pairs(net, vocab, pairs, *, batch_size=256, max_len=128, devices=None, max_unknown=MAX_UNKNOWN):
@@ -167,9 +166,11 @@ def sentence_words(sentence, vocab=None):
     if isinstance(sentence, str):
         tokens = words(sentence, vocab and vocab.token_to_idx)
         return ended(tokens) if getattr(vocab, 'ends', False) else tokens
+    if not isinstance(sentence, (list, tuple)):
+        raise not_a_sentence(sentence)
     try:
-        tokens = ' '.join(sentence if isinstance(sentence, (list, tuple)) else None).lower().split()
-    except TypeError:
+        tokens = ' '.join(sentence).lower().split()
+    except TypeError:  # not only words
         raise not_a_sentence(sentence) from None
     if len(tokens) > len(sentence):
         remedy = 'predict_pairs(net, vocab, pairs) takes many sentences'

@@ -131,7 +131,7 @@ def array(values, device=None):
     if _lends(found):
         # MXNet's own copy waits until one of its threads says that nobody reads the array, which is new.
         values = numpy.ascontiguousarray(values, found.dtype)  # which not only NumPy's arrays can be
-        ctypes.memmove(view(found).ctypes.data, values.ctypes.data, values.nbytes)
+        ctypes.memmove(numpy.from_dlpack(_Lent(found)).ctypes.data, values.ctypes.data, values.nbytes)
     elif values.size:
         found._sync_copyfrom(values)
     return found

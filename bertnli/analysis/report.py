@@ -85,9 +85,8 @@ class Report:
         accuracy, loss = float(right.mean()), float(losses.mean())
         confusion = metrics.confusion_matrix(true, predicted, labels=numbers).tolist()
         ece = expected_calibration_error(probabilities.max(axis=1), right)
-        return cls(
-            labels, len(true), accuracy, loss, confusion, per_class, ece, true, predicted, probabilities
-        )
+        arrays = true, predicted, probabilities
+        return cls(labels, len(true), accuracy, loss, confusion, per_class, ece, *arrays)
 
     def as_dict(self):
         """Everything but the arrays, ready for JSON, numbers rounded to six places."""
