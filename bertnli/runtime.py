@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import platform
 import threading
+import time
 
 import numpy
 
@@ -21,38 +22,40 @@ from .machine.cuda import BUILD, installed
 _KINDS = ('weight', 'mean', 'variance')  # what a training keeps of each parameter
 
 
-def _numpy_in_each_thread():
+tuning.check_platform()  # before a missing MXNet is told: elsewhere there is none to install
+try:
+    mx = importlib.import_module('mxnet')
+except (ImportError, OSError, AttributeError) as error:
+    raise RuntimeMismatch(
+        'MXNet cannot be imported',
+        found=f'{type(error).__name__}: {error}',
+        allowed='mxnet 1.9.1 with numpy 1.23 to 1.26',
+        remedy="pip install 'mxnet==1.9.1' 'numpy<1.27'",
+    ) from error
+np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
+nn = gluon.nn
+npx.set_np()
+
+
+class _NumpyInEachThread(threading.local):
     """NumPy's shapes and arrays for every thread; `npx.set_np()` is for the one that calls it.
 
     JupyterLab answers widgets, the playground among them, in a thread of their own.
     """
 
-    class Scope(threading.local):
-        def __init__(self):  # runs once in each thread that asks which arrays are meant
-            self.value = mx.util._NumpyArrayScope(True)
-            mx.util.set_np_shape(True)
-
-    mx.util._NumpyArrayScope._current = Scope()
+    def __init__(self):  # runs once in each thread that asks which arrays are meant
+        self.value = mx.util._NumpyArrayScope(True)
+        mx.util.set_np_shape(True)
 
 
-def _import_mxnet():
-    try:
-        return importlib.import_module('mxnet')
-    except (ImportError, OSError, AttributeError) as error:
-        raise RuntimeMismatch(
-            'MXNet cannot be imported',
-            found=f'{type(error).__name__}: {error}',
-            allowed='mxnet 1.9.1 with numpy 1.23 to 1.26',
-            remedy="pip install 'mxnet==1.9.1' 'numpy<1.27'",
-        ) from error
+def _before_fork():
+    """Let MXNet's threads leave Python: it ends them before a fork, which would wait for them for ever."""
+    npx.waitall()
+    time.sleep(0.02)  # after its last work a thread gives back what Python has lent it
 
 
-tuning.check_platform()  # before a missing MXNet is told: elsewhere there is none to install
-mx = _import_mxnet()
-np, npx, gluon, autograd, init = mx.np, mx.npx, mx.gluon, mx.autograd, mx.init
-nn = gluon.nn
-npx.set_np()
-_numpy_in_each_thread()
+mx.util._NumpyArrayScope._current = _NumpyInEachThread()
+os.register_at_fork(before=_before_fork)
 
 
 def __getattr__(name):

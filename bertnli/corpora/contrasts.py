@@ -273,20 +273,16 @@ def _adjective(tables, rng, a, b):
     if not places or _NO & {*b}:
         return None
     place = rng.choice(places)
-    new = _articles([*b[:place], *b[place + 1 :]])
-    return _less(rng, a, b, new)
+    return _less(rng, a, b, _articles([*b[:place], *b[place + 1 :]]))
 
 
 def _shorter(tables, rng, a, b):
     """A phrase at the end dropped follows, one added does not."""
-    verb = next((i for i, word in enumerate(b) if word in _BE), None)
-    if verb is None or _NO & {*b}:
-        return None
+    verb = next((i for i, word in enumerate(b) if word in _BE), len(b))
     places = [i for i, word in enumerate(b) if word in _LINKS and i > verb + 1]
-    if not places:
+    if not places or _NO & {*b}:
         return None
-    new = [*b[: rng.choice(places)], '.']
-    return _less(rng, a, b, new)
+    return _less(rng, a, b, [*b[: rng.choice(places)], '.'])
 
 
 def _counted(tables, rng, a, b):

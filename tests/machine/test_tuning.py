@@ -105,6 +105,29 @@ def test_the_numpy_interface_is_on(plain):
     assert plain['is_np_array'] is True
 
 
+FORK = """
+import bertnli, os
+from bertnli.runtime import autograd, np
+net = bertnli.BERTClassifier(bertnli.BERTModel(50, 8, 8, 2, 2, 0.1))
+net.initialize()
+tokens = np.ones((8, 6), dtype='int32')
+for _ in range(20):
+    with autograd.record():
+        scores = net((tokens, tokens * 0, np.full(8, 6.0)))
+    scores.backward()
+    del scores
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_process_can_fork_while_gradients_are_computed():
+    done = start(FORK)  # gluon's DataLoader does; the time is up if it hangs
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_new_thread_computes_as_the_main_thread_does():
     layer = runtime.nn.Dense(2)
     layer.initialize()
