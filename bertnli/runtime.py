@@ -24,7 +24,7 @@ _KINDS = ('weight', 'mean', 'variance')  # what a training keeps of each paramet
 
 tuning.check_platform()  # before a missing MXNet is told: elsewhere there is none to install
 try:
-    mx = importlib.import_module('mxnet')
+    import mxnet as mx
 except (ImportError, OSError, AttributeError) as error:
     raise RuntimeMismatch(
         'MXNet cannot be imported',
@@ -50,7 +50,7 @@ class _NumpyInEachThread(threading.local):
 
 def _before_fork():
     """Let MXNet's threads leave Python: it ends them before a fork, which would wait for them for ever."""
-    npx.waitall()
+    npx.waitall()  # what fails is printed, not raised: nothing stops a fork
     time.sleep(0.02)  # after its last work a thread gives back what Python has lent it
 
 

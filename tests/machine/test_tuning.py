@@ -128,6 +128,18 @@ def test_a_process_can_fork_while_gradients_are_computed():
     assert done.returncode == 0, done.stderr
 
 
+FAILED = """
+import bertnli, os
+bertnli.runtime.mx.nd.random.normal(0, -1, (2, 2))
+if not os.fork():
+    os._exit(0)
+"""
+
+
+def test_what_failed_before_a_fork_is_told():
+    assert 'scale parameter in gaussian has to be positive' in start(FAILED).stderr
+
+
 def test_a_new_thread_computes_as_the_main_thread_does():
     layer = runtime.nn.Dense(2)
     layer.initialize()
