@@ -288,7 +288,9 @@ def finetune(out, bert, vocab, job):
 def _finetune(out, bert, vocab, job):
     settings, devices = job.preset.finetune, job.devices
     if bert is None:
-        vocab = _words_of_pairs(job)
+        premises, hypotheses, _ = _training_pairs(job.data, job.limit)
+        tokens = map(words, [*premises, *hypotheses])
+        vocab = Vocab(tokens, min_freq=job.preset.pretrain.min_freq, reserved_tokens=RESERVED)
         bert = _new_bert(vocab, job.preset.model, settings.seed, devices)
     net = bert if isinstance(bert, BERTClassifier) else BERTClassifier(bert)
     train, dev = _train_and_dev(settings, vocab, job)
@@ -315,18 +317,15 @@ def _finetune(out, bert, vocab, job):
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
-    metrics.update(unknown_words=dev.unknown, full_stop=_ends_in(train.table, vocab))
+    # Where nearly all sentences end with a full stop, one that does not is something else.
+    last = train.table.flat[train.table.starts + train.table.lengths - 1]
+    stops = (last == vocab.token_to_idx.get('.', -1)).mean()
+    metrics.update(unknown_words=dev.unknown, full_stop=bool(stops > 0.9))
     if settings.calibrate:  # kept beside the weights; `load_checkpoint` applies it
         judged = evaluate(net, dev_iter, devices)
         metrics['temperature'] = fit_temperature(judged.true, judged.probabilities)
     _finish(out, job, hooks['keep'], net, vocab, result, metrics)
     return net, metrics
-
-
-def _ends_in(table, vocab):
-    """Whether nearly all sentences end with a full stop, so that one which does not is something else."""
-    last, stop = table.flat[table.starts + table.lengths - 1], vocab.token_to_idx.get('.', -1)
-    return bool((last == stop).mean() > 0.9)
 
 
 def _train_and_dev(settings, vocab, job):
@@ -367,12 +366,6 @@ def _taught(train, vocab, settings, job):
         answers.append(rows_of_table(lambda X, net=teacher.net: npx.softmax(net(X)), *rows))
     shares[:given] += settings.taught * (onp.mean(answers, axis=0) - shares[:given])
     return shares
-
-
-def _words_of_pairs(job):
-    premises, hypotheses, _ = _training_pairs(job.data, job.limit)
-    tokens = map(words, [*premises, *hypotheses])
-    return Vocab(tokens, min_freq=job.preset.pretrain.min_freq, reserved_tokens=RESERVED)
 
 
 def _training_pairs(data, limit):

@@ -158,7 +158,7 @@ class PairRows(Rows):
             self.lines, value = iter(entries), entries[0]
         elif '\t' in first:
             self.form = 'TSV'
-            return first.split('\t'), functools.partial(map, _tab_cells)
+            return first.split('\t'), lambda lines: (decode(line).split('\t') for line in lines)
         else:
             return self._comma_form(first, asked)
         self._objects = isinstance(value, dict)
@@ -299,10 +299,6 @@ def _lines_of(source):
 def _comma_rows(mark, lines):
     # A cell may hold line ends.
     return csv.reader(map('{}\n'.format, map(decode, lines)), delimiter=mark, strict=True)
-
-
-def _tab_cells(line):
-    return decode(line).split('\t')
 
 
 def _json_line(names, line):
