@@ -158,7 +158,8 @@ class PairRows(Rows):
             self.lines, value = iter(entries), entries[0]
         elif '\t' in first:
             self.form = 'TSV'
-            return first.split('\t'), lambda lines: (decode(line).split('\t') for line in lines)
+            # subtle: map goes on after a line that cannot be read; a generator would end.
+            return first.split('\t'), functools.partial(map, lambda line: decode(line).split('\t'))
         else:
             return self._comma_form(first, asked)
         self._objects = isinstance(value, dict)
