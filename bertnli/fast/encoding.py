@@ -1,5 +1,6 @@
 """Whole batches of numbers in NumPy: what examples.py does for one example; tests hold the two together."""
 
+import signal
 from collections import defaultdict
 from itertools import chain, count, repeat
 from typing import NamedTuple
@@ -103,7 +104,10 @@ def encode(sentences, vocab, num_workers=0, progress=False, typed=False):
 
 
 def _index_in_processes(index, chunks, known, num_workers):
-    pool = joblib.Parallel(num_workers, 'loky', 'generator', timeout=_TIMEOUT, batch_size=1, max_nbytes=None)
+    # Ctrl-C is for this process, which ends the workers; between two chunks they would print a traceback.
+    deaf = {'initializer': signal.signal, 'initargs': (signal.SIGINT, signal.SIG_IGN)}
+    options = {'timeout': _TIMEOUT, 'batch_size': 1, 'max_nbytes': None}
+    pool = joblib.Parallel(num_workers, 'loky', 'generator', **options, **deaf)
     try:
         yield from pool(joblib.delayed(index)(chunk, *known) for chunk in chunks)
     except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
