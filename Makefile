@@ -5,6 +5,7 @@
 VENV := .venv
 PYTHON :=
 ARGS :=
+JOBS := 2
 MARKS := not (slow or network or gpu or browser)
 WHEELHOUSE := wheelhouse
 
@@ -24,14 +25,14 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## pretrain, fine-tune and judge a small BERT on the embedded sample (about three minutes)
 	$(RUN) bertnli demo $(ARGS)
 
-test: $(INSTALLED)  ## lint, format, doctests and every quick test
+test: $(INSTALLED)  ## lint, format, doctests and every quick test, two files at a time
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) pytest -m '$(MARKS)' $(ARGS)
+	$(RUN) pytest -n $(JOBS) --dist loadfile -m '$(MARKS)' $(ARGS)
 
 test-all: $(INSTALLED)  ## the slow tests too, then `make test` on the other Pythons of this machine
 	-$(PIP) --quiet --editable '.[fuzz]'
-	$(MAKE) test MARKS='not (network or gpu or browser)'
+	$(MAKE) test JOBS=0 MARKS='not (network or gpu or browser)'
 	@own=$$($(VENV)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	sh .ci/pythons | while read -r version python; do \
 		test "$$version" = "$$own" || \

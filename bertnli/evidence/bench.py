@@ -334,7 +334,10 @@ def profile(work):
         for module in operators, blocks:
             here = {name: one for name, one in watched.items() if name in vars(module)}
             around.enter_context(mock.patch.multiple(module, **here))
-        mx.profiler.set_config(filename=path, profile_imperative=True, aggregate_stats=True)
+        # subtle: what writes its file all the while may write it again when the folder goes.
+        mx.profiler.set_config(
+            filename=path, profile_imperative=True, aggregate_stats=True, continuous_dump=False
+        )
         mx.profiler.set_state('run')
         work()
         npx.waitall()

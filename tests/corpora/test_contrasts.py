@@ -86,6 +86,13 @@ def test_no_frame_has_two_labels():
     assert all(len(found) == 1 for found in labels.values())
 
 
+def test_what_means_the_same_does_not_exclude():
+    tables = contrasts._tables()
+    alike, others = ({(a, b) for a in table for b in table[a]} for table in (tables.alike, tables.others))
+    assert not alike & others
+    assert not (alike | others) & {*tables.above.items()}
+
+
 def test_pairs_are_a_function_of_the_seed(columns):
     first = contrast_pairs(*columns, 300, 1)
     assert first == contrast_pairs(*columns, 300, 1)
