@@ -321,6 +321,11 @@ def test_a_worker_that_dies_at_once_is_an_error():
     assert 'num_workers=0' in caught.value.remedy
 
 
+def test_a_worker_does_not_hear_ctrl_c():
+    vocab = vocab_that('__import__("signal").raise_signal(2) or {}')
+    assert len(SNLIBERTDataset(PAIRS, 16, vocab, num_workers=2, max_unknown=None)) == len(PAIRS[2])
+
+
 # At once it dies while it starts, later at work.
 @pytest.mark.parametrize('seconds', [0, 1])
 def test_a_worker_that_is_killed_is_an_error_and_no_process_stays(seconds):
