@@ -70,7 +70,7 @@ def data_dir(source=None):
         return cache_dir() / 'downloads'
     if source == 'sample':
         # In an installed package the sample is inside it, in the repository beside it.
-        inside, beside = (parent / 'data' for parent in Path(__file__).resolve().parents[1:3])
+        inside, beside = (parent / 'data' for parent in [*Path(__file__).resolve().parents][1:3])
         return inside if inside.is_dir() else beside
     path = Path(source).expanduser()
     if not os.path.isdir(path):
