@@ -16,9 +16,7 @@ _LABELS = {'entailment': _ENTAILMENT, 'contradiction': _CONTRADICTION, 'neutral'
 _PLURALS = {'person': 'people', 'child': 'children', 'knife': 'knives', 'shelf': 'shelves', 'sheep': 'sheep'}
 _PLURALS.update(mouse='mice', tomato='tomatoes', potato='potatoes', fish='fish')
 _BE, _NO = ('is', 'are', 'was', 'were'), {'not', "n't", 'no', 'nobody', 'never', 'none', 'nothing', 'without'}
-_MANY = 'some several two three four five many'.split()
-_LINKS = set('in on at near with while by through for during behind under along'.split())
-_VOWELS = 'aeiou'
+_PAST, _VOWELS = {'is': 'was', 'are': 'were'}, 'aeiou'
 
 
 class _Tables:
@@ -26,7 +24,7 @@ class _Tables:
 
     def __init__(self):
         self.others, self.above, self.alike = defaultdict(list), {}, defaultdict(list)
-        self.frames, self.slots, self.forms = [], defaultdict(list), {'v': [], 'x': []}
+        self.frames, self.by_order, self.slots, self.forms = [], [], defaultdict(list), {'v': [], 'x': []}
         self.adjectives, self.kinds = set(), []
         for line in Path(__file__).with_suffix('.tsv').read_text('utf-8').splitlines():
             if not line.startswith('#'):
@@ -34,8 +32,10 @@ class _Tables:
 
     def _read(self, kind, first, rest):
         words = rest.split()
-        if kind in _LABELS:
-            self.frames.append((first, rest, _LABELS[kind]))
+        if kind.strip('*') in _LABELS:
+            frame = first, rest, _LABELS[kind.strip('*')]
+            self.by_order += [frame] if '*' in kind else []
+            self.frames += [frame] if first != rest else []  # by itself a sentence is asked for order only
         elif kind == 'slot':
             self.slots[first] += [rest] if '=' in rest else words
         elif kind == 'form':
@@ -60,26 +60,6 @@ class _Tables:
                 self.adjectives.add(word)
 
 
-def _decided_by_order(frames):
-    """Frames of which another one, or a sentence by itself, has the same words, and another label."""
-    frames = [*frames, *dict.fromkeys((first, first, _ENTAILMENT) for first, *_ in frames)]
-    bags, labels = {frame: _unordered(*frame[:2]) for frame in frames}, defaultdict(set)
-    for frame, bag in bags.items():
-        labels[bag].add(frame[2])
-    return [frame for frame in frames if len(labels[bags[frame]]) > 1]
-
-
-def _unordered(*pair):
-    """The words of both sentences without their order; of a gap its kind, and whether both have it."""
-    both = set.intersection(*({*re.findall(r'\{(\w)', sentence)} for sentence in pair))
-
-    def mark(gap):
-        return '{' + gap[1].translate(_KINDS) + '+' * (gap[1] in both)
-
-    return tuple(tuple(sorted(re.sub(r'\{(\w)', mark, sentence).split())) for sentence in pair)
-
-
-_KINDS = str.maketrans('BCuyjdn', 'AAtxicm')  # gaps that are filled from the same list
 _tables = lru_cache(maxsize=None)(_Tables)
 
 
@@ -135,8 +115,7 @@ def order_pairs(count, seed=0):
     [4, 4, 4]
     """
     rng, tables = random.Random(seed), _tables()
-    frames = _decided_by_order(tables.frames)
-    return _columns([_fill(tables, rng, frames) for _ in range(count)])
+    return _columns([_fill(tables, rng, tables.by_order) for _ in range(count)])
 
 
 _FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept
@@ -279,7 +258,7 @@ def _adjective(tables, rng, a, b):
 def _shorter(tables, rng, a, b):
     """A phrase at the end dropped follows, one added does not."""
     verb = next((i for i, word in enumerate(b) if word in _BE), len(b))
-    places = [i for i, word in enumerate(b) if word in _LINKS and i > verb + 1]
+    places = [i for i, word in enumerate(b) if word in tables.slots['links'] and i > verb + 1]
     if not places or _NO & {*b}:
         return None
     return _less(rng, a, b, [*b[: rng.choice(places)], '.'])
@@ -291,12 +270,12 @@ def _counted(tables, rng, a, b):
     if a != b or not verb or verb > 4 or _NO & {*b}:
         return None
     rest, bare = b[verb:], b[1:verb]
-    if rest[0] == 'is' and b[0] in ('a', 'an', 'the') and b[1] in _PERSONS:
+    if rest[0] == 'is' and b[0] in ('a', 'an', 'the') and b[1] in tables.slots['persons']:
         nobody = rng.choice(['nobody', 'no one']) if rng.random() < 0.7 else 'nobody'
         if rng.random() < 0.3:
             return b, ['someone', *rest], _ENTAILMENT
         return (*(b, [*nobody.split(), *rest])[:: rng.choice([1, -1])], _CONTRADICTION)
-    if rest[0] != 'are' or b[0] not in _MANY or bare[:1] == ['of'] or 'and' in bare:
+    if rest[0] != 'are' or b[0] not in tables.slots['many'] or bare[:1] == ['of'] or 'and' in bare:
         return None
     draw = rng.random()
     if draw < 0.4:
@@ -309,7 +288,6 @@ def _counted(tables, rng, a, b):
     return ['some', *rng.choice([[], ['of', 'the']]), *bare, *rest], every, _NEUTRAL
 
 
-_PERSONS = {'man', 'woman', 'boy', 'girl', 'person', 'child', 'lady', 'kid', 'guy'}
 _CHANGES = (_same, _other, _wider, _alike, _exchanged, _denied, _across, _adjective, _shorter, _counted)
 _WEIGHTS = (2, 30, 16, 8, 120, 30, 14, 20, 16, 40)
 
@@ -336,7 +314,8 @@ def _fill(tables, rng, frames):
         pair = ['in the {l} ' + one for one in pair]
     # Twice: what is put into a gap may have one itself.
     first, second = (_articles(one.format(**values).format(**values).split()) for one in pair)
-    if rng.random() < 0.3 and not _CLAUSES & {*first, *second}:
+    # A phrase at an end belongs to the whole of a sentence that is one clause and tells of no time or place.
+    if rng.random() < 0.3 and not {*tables.slots['clauses']} & {*first, *second}:
         words = rng.choice(tables.slots['p'][0].split('=')).split()
         first = _at_an_end(rng, first, words)
         if (label == _ENTAILMENT and _NO & {*first}) or rng.random() < 0.7:  # else it is left out
@@ -346,12 +325,3 @@ def _fill(tables, rng, frames):
 
 def _at_an_end(rng, sentence, words):
     return [*words, *sentence] if rng.random() < 0.5 else [*sentence[:-1], *words, '.']
-
-
-# A phrase at an end belongs to the whole of a sentence, if that is one clause and tells of no time or place.
-_CLAUSES = frozenset(
-    """and or but while who that because if when before after till until since already yet still not no never
-    nobody none first last today tomorrow yesterday morning evening now soon outside inside indoors outdoors
-    in near far from here there longer always often more than""".split()
-)
-_PAST = {'is': 'was', 'are': 'were'}

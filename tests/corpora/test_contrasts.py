@@ -129,6 +129,27 @@ def test_each_change_and_its_label_by_hand(change, given, expected):
     assert found == expected
 
 
+def test_a_star_marks_the_frames_that_order_alone_decides():
+    """Others have the same words, and another label; of a gap counts its kind, and whether both have it."""
+    tables, same = contrasts._tables(), str.maketrans('BCuyjdn', 'AAtxicm')  # filled from the same list
+
+    def bag(frame):
+        both = set.intersection(*({*re.findall(r'\{(\w)', sentence)} for sentence in frame[:2]))
+
+        def gap(found):
+            return '{' + found[1].translate(same) + '+' * (found[1] in both)
+
+        return tuple(tuple(sorted(re.sub(r'\{(\w)', gap, sentence).split())) for sentence in frame[:2])
+
+    labels, alone = collections.defaultdict(set), {(first, first, E) for first, *_ in tables.frames}
+    for frame in {*tables.frames, *alone}:
+        labels[bag(frame)].add(frame[2])
+    decided = {frame for frame in {*tables.frames, *alone} if len(labels[bag(frame)]) > 1}
+    assert {*tables.by_order} == decided
+    assert len(tables.by_order) == len(decided)
+    assert not alone & {*tables.frames}
+
+
 def test_of_order_pairs_words_alone_tell_little_and_exchanging_two_is_a_contradiction():
     premises, hypotheses, labels = contrasts.order_pairs(3000, 1)
     assert [premises, hypotheses, labels] == contrasts.order_pairs(3000, 1)
