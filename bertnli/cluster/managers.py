@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import sys
+from pathlib import Path
 
 from ..errors import SettingsError
 from . import launch
@@ -52,57 +53,6 @@ def run_task(task, command):
     os.execve(sys.executable, launch.python_words(role, command), {**os.environ, **variables})
 
 
-# The command's words follow `sh -c '…'` as its "$@": so they are quoted once, as the script's language does.
-_SCRIPTS = {
-    'slurm': """\
-#!/bin/sh
-#SBATCH --ntasks={tasks}   # a scheduler, {servers} servers, {workers} workers
-{exports}
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export DMLC_PS_ROOT_URI=$(getent ahostsv4 "$first" | awk 'NR == 1 {{ print $1 }}')
-srun --kill-on-bad-exit=1 sh -c 'exec bertnli launch --task "$SLURM_PROCID" -- "$@"' \\
-  sh {command}
-""",
-    'mpi': """\
-#!/bin/sh
-# Start this on the first host of the list; mpirun ends all processes when one fails.
-{exports}
-export DMLC_PS_ROOT_URI=$(hostname -I | awk '{{ print $1 }}')
-mpirun -np {tasks} -x DMLC_PS_ROOT_URI -x DMLC_PS_ROOT_PORT -x DMLC_NUM_WORKER -x DMLC_NUM_SERVER \\
-  -x BERTNLI_KVSTORE sh -c 'exec bertnli launch --task "$OMPI_COMM_WORLD_RANK" -- "$@"' \\
-  sh {command}
-""",
-    'kubernetes': """\
-# Insert your image and its volumes. A pod that fails ends the job; each listens on its own address only.
-apiVersion: v1
-kind: Service
-metadata: {{name: bertnli}}
-spec: {{clusterIP: None, publishNotReadyAddresses: true, selector: {{job-name: bertnli}}}}
----
-apiVersion: batch/v1
-kind: Job
-metadata: {{name: bertnli}}
-spec:
-  completionMode: Indexed
-  completions: {tasks}
-  parallelism: {tasks}
-  backoffLimit: 0
-  template:
-    spec:
-      subdomain: bertnli
-      restartPolicy: Never
-      containers:
-        - name: bertnli
-          image: YOUR-IMAGE
-          command: [sh, -c, 'until getent ahostsv4 "$DMLC_PS_ROOT_URI"; do sleep 1; done;
-            exec bertnli launch --task "$JOB_COMPLETION_INDEX" -- "$@"', sh]
-          args: {args}
-          env:
-{env}
-""",
-}
-
-
 def manager_script(manager, command, *, workers, servers=1, port=None, kvstore='dist_sync'):
     """What starts the same job under `slurm`, `mpi` or `kubernetes`, as text.
 
@@ -119,4 +69,6 @@ def manager_script(manager, command, *, workers, servers=1, port=None, kvstore='
     args = json.dumps([word.replace('$', '$$') for word in command], ensure_ascii=False)
     counts = {'tasks': 1 + servers + workers, 'workers': workers, 'servers': servers}
     words = {'command': shlex.join(command), 'args': args, 'exports': exports, 'env': env}
-    return _SCRIPTS[manager].format(**counts, **words)
+    # Its words follow `sh -c '…'` as its "$@": so they are quoted once, as the script's language does.
+    template = Path(__file__).with_name(f'{manager}.template').read_text('utf-8')
+    return template.format(**counts, **words)
