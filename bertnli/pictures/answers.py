@@ -29,7 +29,8 @@ def plot_confusion(matrix, labels, *, title=None, axes_names=('predicted label',
     axes = picture.subplots()
     style.draw_matrix(axes, shares, 1.15)
     for (row, column), share in numpy.ndenumerate(shares):
-        look = {'ha': 'center', 'color': style.ink_on(share), 'weight': 'bold' if row == column else 'normal'}
+        ink = 'white' if share > 0.8 else style.INK  # which has more contrast on so strong a blue
+        look = {'ha': 'center', 'color': ink, 'weight': 'bold' if row == column else 'normal'}
         axes.text(column, row - 0.04, f'{100 * share:.0f} %', va='bottom', fontsize=16, **look)
         axes.text(column, row + 0.04, f'{counts[row, column]:,.0f}', va='top', fontsize=12, **look)
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])

@@ -192,11 +192,6 @@ def bars(index):
     return {'color': fill(index), 'hatch': (None, '///', '...')[index % 3], 'edgecolor': INK}
 
 
-def ink_on(share):
-    """The text colour on blue of strength `share`; above 0.8, white has more contrast."""
-    return 'white' if share > 0.8 else INK
-
-
 def draw_matrix(axes, values, highest):
     """Draw a matrix as squares between white lines, first row on top; returns the squares."""
     edges = [numpy.arange(size + 1) - 0.5 for size in values.shape[::-1]]
