@@ -111,7 +111,11 @@ class PairRows(Rows):
     """
 
     def __init__(self, source, read_label=None, *, columns=None, max_skipped=0):
-        lines, name = _lines_of(source)
+        lines, name = source, getattr(source, 'name', 'the lines given')
+        if source == '-':
+            lines, name = standard_input(), 'standard input'
+        elif isinstance(source, (str, os.PathLike)):
+            lines, name = read_lines(source), source
         super().__init__(lines, name, None, max_skipped)
         self.ready = getattr(lines, 'ready', lambda: True)
         self.form, self.columns, self._read_label, asked = 'nothing', {}, read_label, columns or {}
@@ -287,14 +291,6 @@ class Asked:
         self._fresh = False
         self.waiting.append(row[:2])
         return row[:2]
-
-
-def _lines_of(source):
-    if source == '-':
-        return standard_input(), 'standard input'
-    if isinstance(source, (str, os.PathLike)):
-        return read_lines(source), source
-    return source, getattr(source, 'name', 'the lines given')
 
 
 def _comma_rows(mark, lines):
