@@ -39,17 +39,11 @@ def read_prose(path):
     full = [line for line in lines if line]
     ended = sum(bool(_ENDED.search(line)) for line in full)
     broken = ended < len(full) / 2 and sum(bool(_END.search(line)) for line in full) > len(full) / 10
-    paragraphs, skipped = [], {}
-
-    def skip(reason, count, number):
-        before, numbers = skipped.get(reason, (0, []))
-        skipped[reason] = before + count, [*numbers, number][:5]
-
-    number = 1
+    paragraphs, number = [], 1
     for filled, block in itertools.groupby(lines, bool):
         block = [*block]
         if not filled:
-            skip(BLANK, len(block), number)
+            rows.count_skipped(BLANK, number, len(block))
         else:
             split = [sentences_of(part) for part in ([' '.join(block)] if broken else block)]
             if 2 * sum(len(part) > 1 for part in split) < len(split):  # mostly a sentence a line
@@ -58,6 +52,6 @@ def read_prose(path):
                 if len(sentences) > 1:
                     paragraphs.append([' '.join(words(sentence)) for sentence in sentences])
                 else:
-                    skip(NO_SENTENCES, len(block) if broken else 1, number + place)
+                    rows.count_skipped(NO_SENTENCES, number + place, len(block) if broken else 1)
         number += len(block)
-    return paragraphs, skipped
+    return paragraphs, rows.skipped

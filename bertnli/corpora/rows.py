@@ -73,9 +73,13 @@ class Rows:
             if several:
                 self.number = self.before + records.line_num
 
+    def count_skipped(self, reason, number, count=1):
+        """Count lines that are not used, and remember the number of the first."""
+        before, numbers = self.skipped.get(reason, (0, []))
+        self.skipped[reason] = before + count, [*numbers, number][:_FIRST_LINES]
+
     def _skip(self, bad):
-        count, lines = self.skipped.get(bad.problem, (0, []))
-        self.skipped[bad.problem] = count + 1, [*lines, self.number][:_FIRST_LINES]
+        self.count_skipped(bad.problem, self.number)
         if bad.problem in _GAPS:
             return
         self.located(bad, self.number)
