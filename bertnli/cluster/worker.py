@@ -263,10 +263,8 @@ def join_cluster():
     >>> join_cluster().count
     1
     """
-    return _team() if os.environ.get('DMLC_ROLE') == 'worker' else Alone()
-
-
-def _team():
+    if os.environ.get('DMLC_ROLE') != 'worker':
+        return Alone()
     kind = os.environ.get('BERTNLI_KVSTORE', 'dist_sync')
     number, count = _whole_number('DMLC_RANK'), _whole_number('DMLC_NUM_WORKER')
     patience = _whole_number('BERTNLI_PATIENCE', '300')
