@@ -355,19 +355,19 @@ def _questions(file, columns, skip_bad):
 def _writer(form):
     """A function that prints one answer; the names of the columns are printed at once."""
     names = ['label', *library.LABELS, 'premise', 'hypothesis']
-
-    def write_json(label, *rest):
-        answer = dict(zip(names, [label, *map(float, rest[:3]), *rest[3:]]))
-        click.echo(json.dumps(answer, ensure_ascii=False))
-
-    def write_tsv(*row):  # a tab or a line end would begin another column or row
-        click.echo('\t'.join(re.sub(r'[\t\r\n]+', ' ', cell) for cell in row))
-
-    if form == 'jsonl':
-        return write_json
     table = csv.writer(sys.stdout, lineterminator='\n')
-    write = write_tsv if form == 'tsv' else lambda *row: table.writerow(row)
-    write(*names)
+
+    def write(label, *rest):
+        if form == 'jsonl':
+            answer = dict(zip(names, [label, *map(float, rest[:3]), *rest[3:]]))
+            click.echo(json.dumps(answer, ensure_ascii=False))
+        elif form == 'tsv':  # a tab or a line end would begin another column or row
+            click.echo('\t'.join(re.sub(r'[\t\r\n]+', ' ', cell) for cell in (label, *rest)))
+        else:
+            table.writerow([label, *rest])
+
+    if form != 'jsonl':
+        write(*names)
     return write
 
 
