@@ -120,19 +120,14 @@ def _chapter_bert(vocab):
 
 
 class _ChapterClassifier(nn.Block):
-    def __init__(self, bert):
+    def __init__(self, vocab):
         super().__init__()
-        self.bert, self.classifier = bert, nn.Sequential()
+        self.bert, self.classifier = _chapter_bert(vocab), nn.Sequential()
         self.classifier.add(nn.Dense(256, 'relu', in_units=UNITS), nn.Dense(3, in_units=256))
+        self.classifier.initialize(init.Xavier())
 
     def forward(self, inputs):
         return self.classifier(self.bert(*inputs)[0][:, 0, :])
-
-
-def _chapter_net(vocab):
-    net = _ChapterClassifier(_chapter_bert(vocab))
-    net.classifier.initialize(init.Xavier())
-    return net
 
 
 def _chapter_pretrain(data, scale):
@@ -164,7 +159,7 @@ def _chapter_pretrain(data, scale):
 def _chapter_finetune(data, scale):
     d2l, vocab, pairs = runtime.d2l, _vocab(data), _pairs(data, 'train', BATCH * (2 * scale + 2))
     loader = gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH, shuffle=True)
-    net, loss = _chapter_net(vocab), gluon.loss.SoftmaxCrossEntropyLoss()
+    net, loss = _ChapterClassifier(vocab), gluon.loss.SoftmaxCrossEntropyLoss()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 1e-4})
 
     def step(batch):
@@ -186,7 +181,7 @@ def _chapter_snli_dataset(data, scale):
 
 def _chapter_predict(data, scale):
     vocab, pairs = _vocab(data), _pairs(data, 'test', 500 * scale)
-    net = _chapter_net(vocab)
+    net = _ChapterClassifier(vocab)
 
     def work():
         for inputs in gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH):
