@@ -215,13 +215,8 @@ class Asynchronous(Cluster):
             end = start + 1
         return [x[start:end] for x in X], y[start:end]
 
-    def split(self, X, y, devices):
-        """This worker's examples over its devices."""
-        return split_batch_multi_inputs(X, y, devices)
-
-    def total(self, *groups):
-        """This worker's own sums: the others are elsewhere."""
-        return groups
+    # Of this worker's own examples: the others are elsewhere.
+    split, total = Alone.split, Alone.total
 
     def trainer(self, parameters, settings, table=None):
         """As a `Cluster`'s; `SettingsError` for settings that need the whole gradient or another rate."""
