@@ -35,14 +35,10 @@ class Cluster(Alone):
 
     def __init__(self, store=None, number=0, count=1, patience=300):
         self.store, self.number, self.count, self._patience = store, number, count, patience
+        self.first = number == 0  # whether this process speaks and writes for all
         self._told, self._ready, self._totals, self._rows_sent = 0, set(), {}, {}
         self._bytes, self._steps = 0, 0
         self._table, self._small, self._joined = None, [], {}  # see `join_small`
-
-    @property
-    def first(self):
-        """Whether this process speaks and writes for all."""
-        return self.number == 0
 
     def split(self, X, y, devices):
         """This worker's part of a batch over its devices, as `split_batch_multi_inputs`; may be empty."""
