@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 
 from ..errors import DataError
 from .rows import BAD_ROW, BLANK, HEADER, BadRow, Rows, decode, read_lines, standard_input
-from .treebank import words
+from .treebank import QUOTED, words
 
 # Names of columns, in any case; the first that a file has is read. Where the corpus' authors split the
 # sentences themselves, that is what models were trained on.
@@ -25,7 +25,6 @@ _NAMES = {
     'label': ('gold_label', 'label'),
 }
 _LABEL = re.compile(r'entailment|contradiction|neutral|no[nt][-_ ]entailment|-|-?\d', re.IGNORECASE)
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _SPLITS = {
     'train': ('train', 'training'),
     'dev': ('dev', 'validation', 'valid', 'val', 'dev_matched', 'validation_matched'),
@@ -323,6 +322,5 @@ def _without_brackets(parse):
 
 def _unquoted(cell):
     # Spreadsheets put a cell into quotes, and double those inside.
-    cell = cell.strip()
-    quoted = cell[:1] == '"' and _QUOTED.fullmatch(cell)
-    return quoted[1].replace('""', '"').strip() if quoted else cell
+    quoted = QUOTED.fullmatch(cell)
+    return (quoted[1].replace('""', '"') if quoted else cell).strip()

@@ -44,6 +44,7 @@ _TYPED = {
     **dict.fromkeys('\u2010\u2011\u2212', '-'),
 }
 _TYPED = str.maketrans(_TYPED)
+QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*')  # a cell as spreadsheets save one that holds quotes
 _ENTITY = re.compile(r'&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});')
 
 
@@ -64,7 +65,7 @@ def normalize(text):
     text = re.sub(r'(?<=\w)`(?=\w)', "'", text)
     if '""' in text:
         # A whole cell stands in quotes if there are quotes in it.
-        cell = re.fullmatch(r'\s*"((?:[^"]|"")*)"\s*', text)
+        cell = QUOTED.fullmatch(text)
         text = (cell[1] if cell else text).replace('""', '"')
     return text
 
