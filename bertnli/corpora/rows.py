@@ -134,8 +134,13 @@ def read_lines(path):
         if start in _NO_TEXT:
             remedy = 'save the table as CSV (UTF-8), or unpack the archive'
             raise DataError('not a text file', path, start, 'text', remedy)
+        content = gzip.GzipFile(fileobj=file) if start[:2] == b'\x1f\x8b' else file
         try:
-            yield from _lines_in(gzip.GzipFile(fileobj=file) if start[:2] == b'\x1f\x8b' else file)
+            # One byte more than allowed, so that `decode` can tell.
+            for line in iter(functools.partial(content.readline, _LONGEST_LINE + 1), b''):
+                yield line
+                while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
+                    line = content.readline(_LONGEST_LINE + 1)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError('the gzipped file is damaged', path, error, remedy='copy it again') from error
         after = os.fstat(file.fileno())
@@ -143,14 +148,6 @@ def read_lines(path):
     if changed and stat.S_ISREG(after.st_mode):
         found, remedy = f'{before.st_size} bytes, then {after.st_size}', 'retry once it is written'
         raise DataError('the file changed while it was read', path, found, remedy=remedy)
-
-
-def _lines_in(file):
-    # One byte more than allowed, so that `decode` can tell.
-    for line in iter(functools.partial(file.readline, _LONGEST_LINE + 1), b''):
-        yield line
-        while len(line) > _LONGEST_LINE and not line.endswith(b'\n'):
-            line = file.readline(_LONGEST_LINE + 1)
 
 
 def standard_input():
