@@ -11,6 +11,7 @@ import importlib
 import inspect
 import io
 import textwrap
+from pathlib import Path
 
 import matplotlib.style
 import numpy
@@ -23,8 +24,10 @@ from ..machine.disk import write_bytes
 
 # Okabe and Ito 2008, 'Color universal design': distinct with every kind of colour vision.
 BLUE, VERMILION, GREEN, ORANGE, SKY = '#0072B2', '#D55E00', '#009E73', '#E69F00', '#56B4E9'
+_SHEET = Path(__file__).with_name('lecture.mplstyle')
+_STYLE = matplotlib.rc_params_from_file(_SHEET, use_default_template=False)
+INK, GREY, FAINT = (_STYLE[name] for name in ('text.color', 'axes.edgecolor', 'grid.color'))
 SCREEN = 80  # pixels of a page for an inch of a figure: words of 12 points have 13 pixels
-INK, GREY, FAINT = '#222222', '#5F5F5F', '#D9D9D9'
 _KINDS = {
     'any': numpy.isreal,
     'finite': numpy.isfinite,
@@ -32,24 +35,6 @@ _KINDS = {
     'not below 0': lambda array: (array >= 0) & numpy.isfinite(array),
     'from 0 to 1': lambda array: (array >= 0) & (array <= 1 + 1e-5),  # sums of float32 may exceed 1
     '0 or 1': lambda array: (array == 0) | (array == 1),
-}
-_STYLE = {
-    **dict.fromkeys('text.color hatch.color axes.labelcolor xtick.labelcolor ytick.labelcolor'.split(), INK),
-    **dict.fromkeys(['axes.edgecolor', 'xtick.color', 'ytick.color'], GREY),
-    **dict.fromkeys(['axes.spines.top', 'axes.spines.right'], False),
-    **dict.fromkeys(['xtick.labelsize', 'ytick.labelsize'], 12),
-    **dict.fromkeys(['axes.titleweight', 'figure.titleweight'], 'bold'),
-    'figure.dpi': 2 * SCREEN,  # sharp where a page is enlarged
-    'figure.titlesize': 15,
-    'font.size': 13,
-    'axes.titlesize': 14,
-    'axes.titlelocation': 'left',
-    'axes.titlepad': 10,
-    'axes.linewidth': 1.0,
-    'axes.axisbelow': True,
-    'grid.color': FAINT,
-    'lines.linewidth': 2.5,
-    'lines.markersize': 7,
 }
 
 
