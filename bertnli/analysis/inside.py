@@ -14,7 +14,7 @@ from ..examples import get_tokens_and_segments, truncate_pair
 from ..fast.blocks import read_cls
 from ..fast.encoding import join_pairs
 from ..prediction import check_fit, fill_mask, pair_table, predict_pairs, rows_of_table, sentence_words
-from ..runtime import autograd, np, npx
+from ..runtime import array, autograd, np, npx
 from ..settings import check
 from ..text import LABELS, SentencePair
 from ..tokens import require_special
@@ -94,14 +94,14 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     """
     words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
     pad = require_special(vocab)[0]
-    pair = onp.concatenate([array.asnumpy() for array in inputs[:2]])  # (2, T): numbers and segments
+    pair = onp.concatenate([x.asnumpy() for x in inputs[:2]])  # (2, T): numbers and segments
     places = [i for i, word in enumerate(words) if word not in ('<cls>', '<sep>')]
     # A row less a word is padded by one: (1 + words, 2, T), the whole pair first.
     less = [onp.append(onp.delete(pair, place, axis=1), [[pad], [0]], axis=1) for place in places]
     rows = onp.stack([pair, *less])
     lengths = onp.array([len(words), *[len(words) - 1] * len(places)], 'float32')
     with autograd.predict_mode():
-        scores = net(_on_device(net, rows[:, 0], rows[:, 1], lengths))
+        scores = net([array(x, devices_of(net)[0]) for x in (rows[:, 0], rows[:, 1], lengths)])
     shares = npx.softmax(scores).asnumpy().astype('float64')  # (1 + words, labels)
     number = _label_number(label, shares[0])
     values = onp.zeros(len(words))
@@ -153,7 +153,7 @@ def _slopes(net, vocab, premise, hypothesis, label, max_len, shares):
     # The network's answer to the pair, not to its shadow.
     number = _label_number(label, net(inputs)[0].asnumpy())
     vectors, shares = [], onp.array(shares, 'float32')[:, None, None]
-    inputs = [array.repeat(len(shares), axis=0) for array in inputs]
+    inputs = [x.repeat(len(shares), axis=0) for x in inputs]
 
     def catch(_block, _inputs, output):
         # subtle: from here on the vectors are variables of their own, one for each position; the gradient of
@@ -171,7 +171,7 @@ def _slopes(net, vocab, premise, hypothesis, label, max_len, shares):
     finally:
         hook.detach()
     margin.backward()
-    slopes, shortened = (array.asnumpy() for array in (vectors[0].grad, vectors[0]))  # (shares, T, C)
+    slopes, shortened = (x.asnumpy() for x in (vectors[0].grad, vectors[0]))  # (shares, T, C)
     values = (slopes * (shortened / shares)).sum(axis=2).mean(axis=0)
     return Saliency(words, LABELS[number], values.tolist())
 
@@ -263,9 +263,5 @@ def _one_pair(net, vocab, premise, hypothesis, max_len):
     check_fit(net, vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
     kept = truncate_pair(sentence_words(premise, vocab), sentence_words(hypothesis, vocab), max_len - 3)
-    arrays = join_pairs(table, onp.array([0]), special)
-    return get_tokens_and_segments(*kept)[0], _on_device(net, *arrays)
-
-
-def _on_device(net, *arrays):
-    return [np.array(array, dtype=array.dtype, ctx=devices_of(net)[0]) for array in arrays]
+    inputs = [array(x, devices_of(net)[0]) for x in join_pairs(table, onp.array([0]), special)]
+    return get_tokens_and_segments(*kept)[0], inputs
