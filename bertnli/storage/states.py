@@ -96,19 +96,18 @@ class Keeper:
         another run's (the message says what differs), or if it comes from the future.
         """
         paths = self.states()
-        for path in paths:
+        for place, path in enumerate(paths):
             try:
                 run, state = _read(path)
-                break
             except CheckpointError as error:
                 if path == paths[-1]:
                     raise
                 warnings.warn(f'an older state is used: {error}', stacklevel=2)
-        else:
-            return None
-        check_same_run(run, self.run, path)
-        self.last, self._paths = state.numbers['steps'], paths[paths.index(path) :][::-1]
-        return state
+                continue
+            check_same_run(run, self.run, path)
+            self.last, self._paths = state.numbers['steps'], paths[place:][::-1]
+            return state
+        return None
 
     def clear(self):
         """Remove all states, and the folder if nothing else is in it."""
