@@ -26,10 +26,7 @@ def plot_attention(weights, words, *, head=None, rows=None, title=None):
     heads = list(range(len(weights))) if head is None else [head]
     rows = list(words[: weights.shape[1]] if rows is None else rows)
     style.numbers('attention weights', weights, 'from 0 to 1', (None, len(rows), len(words)))
-    return _draw_attention(weights[heads], heads, words, rows, title)
-
-
-def _draw_attention(weights, heads, words, rows, title):
+    weights = weights[heads]
     cell = 0.28  # inches, a word in 14 points; more space would shrink everything on the screen
     name = 0.3 + 0.12 * max(len(word) for word in [*words, *rows])
     columns = min(len(heads), max(2, int(9 / (0.3 + cell * len(words)))))
