@@ -109,8 +109,7 @@ class Playground(Interactive):
     def _fill(self, premise, hypothesis, why=None):
         # Both boxes change, but only the new pair is answered: no premise with the old hypothesis.
         self._typed, self._why = 0.0, why
-        boxes = self.premise, self.hypothesis
-        for box, sentence in zip(boxes, (premise, hypothesis)):
+        for box, sentence in (self.premise, premise), (self.hypothesis, hypothesis):
             box.unobserve(self._type, 'value')
             box.value = sentence
             box.observe(self._type, 'value')
