@@ -1,5 +1,6 @@
 """The layout in which d2l publishes weights: `vocab.json` and `pretrained.params`."""
 
+import io
 import json
 import math
 import struct
@@ -38,24 +39,21 @@ def read_params(content):
     subtle: MXNet's own reader believes every count in the file, and a torn one makes it ask for terabytes.
     Here no count is believed for which there are no bytes.
     """
-    place = 0
+    file = io.BytesIO(content)
 
     def read(form):
-        nonlocal place
-        place += struct.calcsize(form)
-        return struct.unpack_from(form, content, place - struct.calcsize(form))
+        return struct.unpack(form, file.read(struct.calcsize(form)))
 
     def array():
-        nonlocal place
         magic, stored, ndim = read('<Iii')
         if magic not in _ARRAY_MAGICS or stored or not 0 <= ndim <= 8:
-            raise ValueError(f'no dense array before byte {place}')
+            raise ValueError(f'no dense array before byte {file.tell()}')
         shape = read(f'<{ndim}q')
         _, _, kind = read('<iii')  # the device it was on does not matter
         if kind >= len(_ARRAY_TYPES) or min(kind, *shape, 0) < 0:
-            raise ValueError(f'no such type or shape before byte {place}')
-        found = onp.frombuffer(content, _ARRAY_TYPES[kind], math.prod(shape), place)
-        place += found.nbytes
+            raise ValueError(f'no such type or shape before byte {file.tell()}')
+        found = onp.frombuffer(content, _ARRAY_TYPES[kind], math.prod(shape), file.tell())
+        file.seek(found.nbytes, io.SEEK_CUR)
         return found.reshape(shape)
 
     def text():
@@ -66,6 +64,6 @@ def read_params(content):
         raise ValueError('the file does not begin as a list of arrays does')
     arrays = [array() for _ in range(*read('<Q'))]
     names = [text() for _ in range(*read('<Q'))]
-    if len(set(names)) != len(arrays) or place != len(content):
+    if len(set(names)) != len(arrays) or file.tell() != len(content):
         raise ValueError('as many names as arrays, and nothing behind them, were expected')
     return dict(zip(names, arrays))
