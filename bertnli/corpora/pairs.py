@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 from ..errors import DataError
@@ -270,7 +271,7 @@ def without_holes(rows):
         yield row
 
 
-class Asked:
+class Asked(Iterator):
     """The pairs of some rows for `predict_pairs`, in the windows in which they arrive; `waiting` for answers.
 
     subtle: it stops where the next line of a pipe would have to be waited for, and goes on when asked again.
@@ -278,9 +279,6 @@ class Asked:
 
     def __init__(self, rows):
         self._rows, self._ready, self._fresh, self.waiting = without_holes(rows), rows.ready, True, deque()
-
-    def __iter__(self):
-        return self
 
     def __next__(self):
         if not self._fresh and not self._ready():
