@@ -189,7 +189,9 @@ class _Column:
             found = occlusion(*asked, **room)
             title = f'What {found.label} loses when a word is deleted (occlusion)'
             self.reasons.value = show_saliency(_plain(found.words), found.values, title=title).html
-            notes = self._unknown(typed)
+            unknown = list(dict.fromkeys(_plain(word for word in typed if word not in self._known)))
+            listed = ', '.join(unknown[:8]) + (f' and {len(unknown) - 8} more' if len(unknown) > 8 else '')
+            notes = [f'{self._of}Words not in the vocabulary, read as <unk>: {listed}'] if unknown else []
         else:  # colours would be about nothing
             self.attention, self.reasons.value = None, ''
             notes = [f'{self._of}I know none of these words: the answer is a guess.']
@@ -197,11 +199,6 @@ class _Column:
             notes.append(f'{self._of}The pair is too long: its last {left_out} words were left out.')
         shares = (f'{share:.4f}' for share in answer.probabilities)
         return notes, [self.name, premise, hypothesis, answer.label, *shares]
-
-    def _unknown(self, typed):
-        unknown = list(dict.fromkeys(_plain(word for word in typed if word not in self._known)))
-        listed = ', '.join(unknown[:8]) + (f' and {len(unknown) - 8} more' if len(unknown) > 8 else '')
-        return [f'{self._of}Words not in the vocabulary, read as <unk>: {listed}'] if unknown else []
 
     def look(self, layer, head):
         """Show one head's attention large, all of them small."""
