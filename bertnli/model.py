@@ -142,7 +142,7 @@ class BERTEncoder(nn.Block):
         if fast.in_numpy(self, tokens):
             return fast.encode(self, tokens, segments, valid_lens)
         # A vector for the word, one for its sentence, one for its place.
-        X = self.token_embedding(tokens) + self.segment_embedding(segments) + self.places(tokens)
+        X = self.words(tokens) + self.segment_embedding(segments) + self.places(tokens)
         # Block by block, each vector learns more about the others around it.
         for blk in self.blks:
             X = blk(X, valid_lens)  # (B, T, C)
@@ -158,8 +158,8 @@ class BERTEncoder(nn.Block):
             raise SettingsError(problem, found=steps, allowed=allowed, remedy=remedy)
         return table[0, :steps]
 
-    # The same for some positions only.
-    read = fast.read
+    # A share of the words is mixed with others in training. The same encoder for some positions only.
+    mixed, words, read = 0.0, fast.words, fast.read
 
 
 class MaskLM(nn.Block):

@@ -150,7 +150,9 @@ class FinetuneSettings(_TrainSettings):
     patience: Optional[int] = _setting(None, int, 'end after so many epochs not better on dev (None: no)', 1)
     dropout: Optional[float] = _setting(None, float, 'that of fine-tuning (None: as pretrained)', 0, 0.99)
     word_dropout: float = _setting(0.0, float, 'share of the words that are hidden, each epoch anew', 0, 0.99)
+    mixed_words: float = _setting(0.0, float, 'share of the words that are mixed with others', 0, 0.99)
     own_pairs: float = _setting(0.0, float, 'pairs of our own for each training pair (corpora/contrasts.py)')
+    new_words: float = _setting(0.0, float, 'share of them in which a word is new', 0, 0.99)
     order_pairs: int = _setting(0, int, 'learn so many pairs of our own about order, and no others', 0)
     taught: float = _setting(0.7, float, "the teachers' share in what is learnt, if there are any", 0, 1)
     calibrate: bool = _setting(False, bool, 'fit a temperature on dev')
@@ -225,8 +227,16 @@ PRESETS = {
 # A tuned classifier is fine-tuned twice more, with pairs of our own: what order can do, then one word. Of few
 # pairs, seen often, order is learnt from every start that was tried; of many, seen seldom, it was not.
 for _name, _changes in {
-    'order': {'num_epochs': 32, 'order_pairs': 20_000},
-    'contrast': {'learning_rate': 7e-4, 'num_epochs': 4, 'own_pairs': 0.8, 'calibrate': True},
+    'order': {'num_epochs': 16, 'order_pairs': 40_000},
+    'contrast': {'learning_rate': 7e-4, 'num_epochs': 5, 'own_pairs': 0.8, 'calibrate': True},
+    'words': {
+        'learning_rate': 5e-4,
+        'num_epochs': 2,
+        'own_pairs': 0.6,
+        'new_words': 0.2,
+        'mixed_words': 0.2,
+        'calibrate': True,
+    },
 }.items():
     _finetune = changed(PRESETS['tuned'].finetune, align_first=False, **_changes)
     PRESETS[_name] = dataclasses.replace(PRESETS['tuned'], finetune=_finetune)

@@ -125,23 +125,24 @@ def baselines(out, data=None, *, test=False, **_):
 
 
 def contrast(out, data=None, *, test=False, **options):
-    """Tuned classifiers, then taught what order does, then our other pairs and what two tuned ones answer.
+    """Tuned classifiers, taught what order does, all our pairs, and new words; tuned ones are the teachers.
 
-    SNLI, the challenge set, and ways of typing, for three seeds; then the means of each of the three.
+    SNLI, the challenge set, and ways of typing, for three seeds; then the means of each of the four steps.
     """
     all_tuned = [Run(f'tuned, seed {seed}', 'bert-wikitext2', seed=seed) for seed in range(3)]
-    for tuned in all_tuned[1:]:  # they teach each of the three
+    for tuned in all_tuned:
         _answer(tuned, out, data, False, options)
-    teachers, rows = tuple(str(_place(out, tuned)) for tuned in all_tuned[1:]), []
+    teachers, rows = tuple(str(_place(out, tuned)) for tuned in all_tuned), []
     for seed, tuned in enumerate(all_tuned):
         order = Run(f'order, seed {seed}', str(_place(out, tuned)), 'order', seed)
-        last = Run(f'all, seed {seed}', str(_place(out, order)), 'contrast', seed, teachers=teachers)
-        for step in (tuned, order, last):
+        every = Run(f'all, seed {seed}', str(_place(out, order)), 'contrast', seed, teachers=teachers)
+        last = Run(f'words, seed {seed}', str(_place(out, every)), 'words', seed, teachers=teachers)
+        for step in (tuned, order, every, last):
             found = _answer(step, out, data, test, options)
             rows.append({**found, **_understood(_place(out, step), data, test)})
     names = 'accuracy', 'ece', 'challenge_accuracy', 'challenge_least', 'typed_worst'
-    steps = enumerate(('tuned', 'order', 'all'))
-    return [*rows, *(_mean(f'mean, {step}', rows[i::3], test, names) for i, step in steps)]
+    steps = enumerate(('tuned', 'order', 'all', 'words'))
+    return [*rows, *(_mean(f'mean, {step}', rows[i::4], test, names) for i, step in steps)]
 
 
 def _understood(folder, data, test):

@@ -152,7 +152,7 @@ _SHARED = {
     'seed': {'type': int, 'help': 'Random seed.'},
     'devices': {'metavar': 'WHICH', 'help': 'gpu, gpu:0,1, cpu or cpu:2.'},
     'limit': {'metavar': 'N', 'type': click.IntRange(min=1), 'help': 'Use the first N pairs of a split.'},
-    'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned, order, contrast or demo.'},
+    'preset': {'metavar': 'NAME', 'help': 'Settings preset: chapter, tuned, order, contrast, words or demo.'},
     'steps': {'type': int, 'help': 'Pretraining steps.'},
     'epochs': {'type': int, 'help': 'Fine-tuning epochs.'},
     'batch-size': {'type': int, 'help': 'Examples per step, over all devices.'},

@@ -313,7 +313,9 @@ def _finetune(out, bert, vocab, job):
         return ended.net, _metrics_of(ended)
     if job.teachers:
         train.label_ids = _taught(train, vocab, settings, job)
+    net.encoder.mixed = settings.mixed_words
     result = train_nli(net, train_iter, dev_iter, settings, devices, **hooks)
+    net.encoder.mixed = 0.0
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))
@@ -341,7 +343,8 @@ def _train_and_dev(settings, vocab, job):
     if settings.own_pairs:
         *sentences, labels = columns
         columns = [*([' '.join(words(one)) for one in column] for column in sentences), labels]
-        own = contrast_pairs(*columns, round(settings.own_pairs * len(labels)), settings.seed)
+        count = round(settings.own_pairs * len(labels))
+        own = contrast_pairs(*columns, count, settings.seed, settings.new_words)
         columns = [[*given, *made] for given, made in zip(columns, own)]
     train = SNLIBERTDataset(columns, *shape, verbose=False, **options)
     return train, _pairs(job.data, 'dev', *shape, **options)

@@ -9,6 +9,7 @@ import random
 import re
 from collections import defaultdict
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 
 _ENTAILMENT, _CONTRADICTION, _NEUTRAL = range(3)  # as in text.LABELS
@@ -25,7 +26,7 @@ class _Tables:
     def __init__(self):
         self.others, self.above, self.alike = defaultdict(list), {}, defaultdict(list)
         self.frames, self.by_order, self.slots, self.forms = [], [], defaultdict(list), {'v': [], 'x': []}
-        self.adjectives, self.kinds = set(), []
+        self.adjectives, self.kinds, self.new = set(), [], {'alike': [], 'other': []}
         for line in Path(__file__).with_suffix('.tsv').read_text('utf-8').splitlines():
             if not line.startswith('#'):
                 self._read(*line.split('\t'))
@@ -40,15 +41,15 @@ class _Tables:
             self.slots[first] += [rest] if '=' in rest else words
         elif kind == 'form':
             self.forms[first].append(words)
+        elif kind in self.new:
+            self.new[kind] += permutations(words, 2)
         else:
             for group in (words, [plural(word) for word in words])[: 2 if kind == 'noun' else 1]:
                 self._relate(kind, first if group is words else plural(first), group)
         if kind in ('noun', 'mass') and first != '-':
             one = 'a {}'.format if kind == 'noun' else str
             above = first if kind == 'mass' else one(first)
-            self.kinds += [
-                (one(word), one(other), above) for word in words for other in words if other != word
-            ]
+            self.kinds += [(one(a), one(b), above) for a in words for b in words if a != b]
 
     def _relate(self, kind, above, words):
         for word in words:
@@ -78,19 +79,24 @@ def plural(noun):
     return noun + ('es' if noun.endswith(('s', 'ch', 'sh', 'x')) else 's')
 
 
-def contrast_pairs(premises, hypotheses, labels, count, seed=0):
+def contrast_pairs(premises, hypotheses, labels, count, seed=0, new_words=0.0):
     """`count` new pairs as three columns, [premises, hypotheses, labels], a function of the seed.
 
     The columns given are those of `read_snli`, words separated by blanks. A new pair changes one thing in a
-    sentence at hand, or fills a frame of `contrasts.tsv`. Its label follows from how it was made.
+    sentence at hand, or fills a frame of `contrasts.tsv`. Its label follows from how it was made. In the
+    share `new_words` a word is exchanged that is never exchanged otherwise: words that are seen often are
+    learnt by heart, and what is true of new ones is learnt from words seen seldom.
 
     >>> columns = contrast_pairs(['A man is sitting .'], ['A person is sitting .'], [0], 4)
     >>> [len(column) for column in columns]
     [4, 4, 4]
     """
     rng, tables, made = random.Random(seed), _tables(), []
+    where = _where(tables, premises, hypotheses, labels) if new_words else [()]
     while len(made) < count:
-        if rng.random() < _FRAMES:
+        if all(where) and len(made) < new_words * count:
+            pair = _new_word(rng, where)
+        elif rng.random() < _FRAMES:
             pair = _fill(tables, rng, tables.frames)
         else:
             row = rng.randrange(len(labels))
@@ -119,6 +125,29 @@ def order_pairs(count, seed=0):
 
 
 _FRAMES, _KEPT = 0.4, 0.6  # shares: of filled frames, and of the contradictions that are kept
+
+
+def _where(tables, premises, hypotheses, labels):
+    """Of each kind of new words, `(word, other, pairs)`: the second sentence follows, and has the word."""
+    known, where = {word for kind in tables.new.values() for word, _ in kind}, defaultdict(list)
+    for first, second, label in zip(premises, hypotheses, labels):
+        first, second = first.lower().split(), second.lower().split()
+        for a, b in ((first, first), (second, second), (first, second))[: 3 if label == _ENTAILMENT else 2]:
+            for word in () if _NO & {*a, *b} else known & {*b}:
+                where[word].append((a, b))
+    return [
+        [(word, other, where[word]) for word, other in kind if word in where] for kind in tables.new.values()
+    ]
+
+
+def _new_word(rng, where):
+    label = _ENTAILMENT if rng.random() < 0.6 else _CONTRADICTION
+    word, other, pairs = rng.choice(where[label])
+    a, b = rng.choice(pairs)
+    if len(b) < 3 or other in a:
+        return None
+    new = _articles([other if one == word else one for one in b])
+    return (new, a, label) if a == b and rng.random() < 0.5 else (a, new, label)
 
 
 # --- a change in a sentence at hand ---------------------------------------------------------------
@@ -311,7 +340,8 @@ def _fill(tables, rng, frames):
     if rng.random() < 0.3:  # the same in the past
         pair = [re.sub(r'\b(is|are)(?= (not )?\{[xy]ing)', lambda m: _PAST[m[1]], one) for one in pair]
     if rng.random() < 0.1 and '{l}' not in ''.join(pair):
-        pair = ['in the {l} ' + one for one in pair]
+        where = rng.choice(['in the {l} ', 'at the {l} '])
+        pair = [where + one for one in pair]
     # Twice: what is put into a gap may have one itself.
     first, second = (_articles(one.format(**values).format(**values).split()) for one in pair)
     # A phrase at an end belongs to the whole of a sentence that is one clause and tells of no time or place.

@@ -19,6 +19,8 @@ CLS = 'cls'  # in place of positions: the first
 # A batch goes into a part for each thread, and in training, where all is kept for the way back and a cache
 # soon full, into so many at least; a part has at least so many examples.
 _PARTS, _LEAST = 4, 32
+_COMMON = 100  # the most frequent words are not mixed: they hold sentences together
+_ALIKE = 0.4  # the least cosine of a mixed word and the word itself; two words for the same seldom have less
 _OWN = {'bertnli.model', 'mxnet.gluon.nn.basic_layers', 'mxnet.gluon.nn.activations'}
 
 
@@ -54,13 +56,29 @@ def in_numpy(encoder, tokens):
     return tokens.ctx.device_type == 'cpu' and unchanged(encoder)
 
 
+def words(encoder, tokens):
+    """The vectors of words; in training, a share `encoder.mixed` of them is mixed with other words' vectors.
+
+    What is mixed so is like the word itself, and not the same: what is learnt is to be about likeness.
+    """
+    X = encoder.token_embedding(tokens)
+    if encoder.mixed and autograd.is_training():
+        table, shape = encoder.token_embedding.weight.data(tokens.ctx).detach(), (*tokens.shape, 1)
+        others = table[np.random.randint(len(table), size=tokens.shape, ctx=tokens.ctx)]
+        mixed = np.random.uniform(size=shape, ctx=tokens.ctx) < encoder.mixed
+        alike = np.random.uniform(_ALIKE, 1, shape, ctx=tokens.ctx)
+        alike = np.where(mixed * (tokens >= _COMMON).reshape(shape), alike, 1)
+        X = alike * X + np.sqrt(1 - alike**2) * others
+    return X
+
+
 def read(encoder, tokens, segments, valid_lens, positions=None):
     """The vectors at `positions` `(B, K)`, or at `CLS`, `(B, K, C)`, or at all (None), `(B, T, C)`."""
     if in_numpy(encoder, tokens):
         return encode(encoder, tokens, segments, valid_lens, positions)
     if not unchanged(encoder):
         return _pick(encoder(tokens, segments, valid_lens), positions)
-    X = encoder.token_embedding(tokens) + encoder.segment_embedding(segments) + encoder.places(tokens)
+    X = encoder.words(tokens) + encoder.segment_embedding(segments) + encoder.places(tokens)
     *blocks, last = list(encoder.blks)
     for block in blocks:
         X = block(X, valid_lens)
@@ -92,7 +110,7 @@ def encode(encoder, tokens, segments, valid_lens, positions=None):
     names = (view(tokens).astype(int) * 2 + view(segments).astype(int)) * steps + onp.arange(steps)
     names, where = onp.unique(names, return_inverse=True)
     word, sentence, place = names // (2 * steps), names // steps % 2, names % steps
-    words = encoder.token_embedding(array(word.astype('int32'), device))  # (U, C)
+    words = encoder.words(array(word.astype('int32'), device))  # (U, C)
     lengths = widths = onp.full(batch, steps)
     if valid_lens is not None:
         lengths = onp.minimum(view(valid_lens).astype(int), steps)

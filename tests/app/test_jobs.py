@@ -217,21 +217,31 @@ def test_fine_tuning_may_begin_with_heads_that_align(demos, tmp_path):
         assert (elsewhere < 1e-6) == aligned
 
 
-def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(demos, tmp_path):
+def test_a_classifier_is_fine_tuned_again_with_pairs_of_our_own_and_calibrated(demos, tmp_path, monkeypatch):
     tuned, vocab = jobs.pretrained(demos[0][0] / 'nli', None)
     before = load_checkpoint(demos[0][0] / 'nli').net
     for part in range(2):
         layers = ((net.bert.encoder.token_embedding, net.classifier[0])[part] for net in (tuned, before))
         assert np.array_equal(*(layer.weight.data().asnumpy() for layer in layers))
     head = before.classifier[1].weight.data().asnumpy()
-    settings = changed(tiny().finetune, own_pairs=0.5, calibrate=True)
-    preset = dataclasses.replace(tiny(), finetune=settings)
+    settings = changed(tiny().finetune, own_pairs=0.5, new_words=0.2, mixed_words=0.25, calibrate=True)
+    preset, mixed, train = dataclasses.replace(tiny(), finetune=settings), [], jobs.train_nli
+    pairs, made = jobs.contrast_pairs, []
+
+    def train_and_tell(net, *args, **options):
+        mixed.append(net.encoder.mixed)
+        return train(net, *args, **options)
+
+    monkeypatch.setattr(jobs, 'train_nli', train_and_tell)
+    monkeypatch.setattr(jobs, 'contrast_pairs', lambda *args: made.append(args[3:]) or pairs(*args))
     net, metrics = jobs.finetune(tmp_path, tuned, vocab, Job(preset, limit=64, progress=False))
     # It goes on with its head: a few small steps away, no new one.
     assert net is tuned
     assert 0 < np.abs(net.classifier[1].weight.data().asnumpy() - head).max() < 0.1 * np.abs(head).max()
+    assert (mixed, net.encoder.mixed) == ([0.25], 0)  # whoever trains it further mixes no words unasked
     assert metrics['full_stop']
     assert metrics['train_pairs'] == 96
+    assert made == [(32, 0, 0.2)]
     plain, calibrated = (load_checkpoint(tmp_path, calibrated=switch) for switch in (False, True))
     pair = 'A dog runs .', 'An animal runs .'
     raw, cooled = (predict_snli(one.net, one.vocab, *pair) for one in (plain, calibrated))

@@ -32,6 +32,8 @@ EDGES = [
     (FinetuneSettings, 'dropout', [None, 0, 0.5], [-0.1, 1, 'none']),
     (FinetuneSettings, 'patience', [None, 1], [0, -1, 1.5]),
     (FinetuneSettings, 'word_dropout', [0, 0.99], [-0.1, 1, None]),
+    (FinetuneSettings, 'mixed_words', [0, 0.99], [-0.1, 1, None]),
+    (FinetuneSettings, 'new_words', [0, 0.99], [-0.1, 1, None]),
     (FinetuneSettings, 'own_pairs', [0, 0.5, 2], [-0.1, None, 'all']),
     (FinetuneSettings, 'order_pairs', [0, 80_000], [-1, 0.5, None, 'all']),
     (FinetuneSettings, 'taught', [0, 0.7, 1], [-0.1, 1.1, None, 'all']),

@@ -89,8 +89,11 @@ def test_no_frame_has_two_labels():
 def test_what_means_the_same_does_not_exclude():
     tables = contrasts._tables()
     alike, others = ({(a, b) for a in table for b in table[a]} for table in (tables.alike, tables.others))
-    assert not alike & others
-    assert not (alike | others) & {*tables.above.items()}
+    new = [{tuple(pair) for pair in kind} for kind in tables.new.values()]  # what means the same, opposites
+    every = [alike, others, *new, {*tables.above.items()}]
+    for number, known in enumerate(every):
+        assert all(not known & other for other in every[:number])
+    assert min(map(len, new)) > 700  # both ways
 
 
 def test_pairs_are_a_function_of_the_seed(columns):
@@ -100,6 +103,25 @@ def test_pairs_are_a_function_of_the_seed(columns):
     assert [len(column) for column in first] == [300, 300, 300]
     shares = collections.Counter(contrast_pairs(*columns, 3000, 1)[2])
     assert min(shares.values()) > 500  # no label is all of it
+
+
+def test_new_words_are_exchanged_where_asked_for(columns):
+    tables = contrasts._tables()
+    labels = {tuple(pair): label for label, pairs in enumerate(tables.new.values()) for pair in pairs}
+
+    def exchanged(share):
+        made, found, same = zip(*contrast_pairs(*columns, 1000, 1, new_words=share)), 0, 0
+        for first, second, label in made:
+            pairs = {*zip(first.split(), second.split())} & {*labels}
+            if len(pairs) == 1 and len(first.split()) == len(second.split()):
+                found, same = found + 1, same + (labels[pairs.pop()] == label)
+        return found, same
+
+    assert exchanged(0.0)[0] < 30  # by chance
+    found, same = exchanged(0.99)
+    assert found == same > 700  # others take words away from an entailed hypothesis
+    assert exchanged(0.2)[0] == pytest.approx(200, abs=50)
+    assert contrast_pairs(*columns, 100, 1) == contrast_pairs(*columns, 100, 1, new_words=0.0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +211,7 @@ def test_a_phrase_at_an_end_is_added_to_both_or_to_the_premise_alone():
     # What tells of a time or place of its own, or has two clauses, is left as it is.
     for frame in (('the {A} {xed} , and it {yed} .',) * 2, ('the {A} is not {xing} .',) * 2):
         made = [contrasts._fill(tables, rng, [(*frame, E)])[:2] for _ in range(300)]
-        assert all(words[0] in ('the', 'in') for pair in made for words in pair)
+        assert all(words[0] in ('the', 'in', 'at') for pair in made for words in pair)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def _small(monkeypatch, tmp_path):
     """All presets train the smallest model for a few steps; what is shipped is made small by its data."""
     monkeypatch.setenv('BERTNLI_CACHE', str(tmp_path / 'cache'))
     shape = ModelSettings(num_hiddens=16, ffn_num_hiddens=12, num_heads=2, num_layers=1, max_len=64)
-    for name in ('chapter', 'tuned', 'order', 'contrast'):
+    for name in ('chapter', 'tuned', 'order', 'contrast', 'words'):
         row = PRESETS['demo']
         small = dataclasses.replace(
             row,
@@ -76,24 +76,24 @@ def test_seeds_give_their_mean_and_their_deviation(data, tmp_path):
 
 
 def test_contrast_continues_what_was_tuned_and_compares_all(data, tmp_path):
-    *rows, _, _, mean = studies.contrast(tmp_path, data, **QUIET)
-    before, _, after = rows[:3]
+    *rows, _, _, _, mean = studies.contrast(tmp_path, data, **QUIET)
+    before, _, _, after = rows[:4]
     assert before['dev_challenge'].keys() == after['dev_challenge'].keys()
     shares = before['dev_challenge'].values()
     assert set(after['typed_otherwise']) == set(WAYS)
     assert before['dev_challenge_accuracy'] == pytest.approx(sum(shares) / len(shares))
     assert after['dev_accuracy'] != before['dev_accuracy']
-    assert len({row['train_loss'] for row in rows}) == 9
-    ends = [row['dev_challenge_accuracy'] for row in rows if row['name'].startswith('all')]
-    assert mean['name'] == 'mean, all'
+    assert len({row['train_loss'] for row in rows}) == 12
+    ends = [row['dev_challenge_accuracy'] for row in rows if row['name'].startswith('words')]
+    assert mean['name'] == 'mean, words'
     assert mean['dev_challenge_accuracy'] == pytest.approx(sum(ends) / 3)
     assert after['dev_challenge_least'] == min(after['dev_challenge'].values())
     assert after['dev_typed_worst'] == max(after['typed_otherwise'].values())
-    # The last of each seed learns what two tuned ones answer.
+    # The last two of each seed learn what three tuned ones answer.
     notes = [load_checkpoint(path.parent).notes['run'] for path in tmp_path.glob('*/manifest.json')]
     taught = [run['teachers'].split(', ') for run in notes if 'teachers' in run]
-    assert len(notes) == 9
-    assert [len({*teachers}) for teachers in taught] == [2, 2, 2]
+    assert len(notes) == 12
+    assert [len({*teachers}) for teachers in taught] == [3] * 6
     assert 'test_challenge' not in after
 
 

@@ -287,3 +287,50 @@ def test_gradients_of_several_calls_add_up(grad_req):
             run_backward(lambda net=net: net(pairs(4)).sum() + (net(pairs(3, seed=1)) ** 2).sum())
         found.append(gradients_of(net))
     assert_close(found[0], found[1])
+
+
+@pytest.fixture
+def mixing():
+    """An encoder of 400 words with 64 units, and each of its words ten times."""
+    encoder = BERTModel(400, 64, 8, 2, 1, 0.0, max_len=16).encoder
+    encoder.initialize(mx.init.Normal(1))
+    encoder.mixed = 0.5
+    return encoder, np.array(onp.tile(onp.arange(400), 10), dtype='int32')
+
+
+def test_mixed_words_stay_like_themselves_and_common_ones_stay(mixing):
+    encoder, words = mixing
+    with autograd.predict_mode():
+        plain = encoder.words(words).asnumpy()
+    with autograd.train_mode():
+        first, second = (encoder.words(words).asnumpy() for _ in range(2))
+    assert (first != second).any()
+    cosine = (first * plain).sum(1) / onp.linalg.norm(first, axis=1) / onp.linalg.norm(plain, axis=1)
+    mixed = (first != plain).any(axis=1)
+    assert not mixed.reshape(10, 400)[:, :100].any()
+    assert mixed.reshape(10, 400)[:, 100:].mean() == pytest.approx(0.5, abs=0.05)
+    # Evenly from 0.4 to 1, but for what two words have in common by chance: about 1/8 of 64 units.
+    low, middle, high = onp.percentile(cosine[mixed], [10, 50, 90])
+    assert low == pytest.approx(0.45, abs=0.1)
+    assert middle == pytest.approx(0.7, abs=0.05)
+    assert high == pytest.approx(0.94, abs=0.05)
+    size = onp.linalg.norm(first[mixed], axis=1) / onp.linalg.norm(plain[mixed], axis=1)
+    assert size.mean() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize('form', ['fast', 'plain', 'on a GPU'])
+def test_each_form_mixes_words_in_training_only(mixing, form, monkeypatch):
+    encoder, words = mixing
+    if form == 'plain':
+        encoder.blks[0].register_forward_hook(watched)
+    elif form == 'on a GPU':
+        monkeypatch.setattr(fast, 'in_numpy', lambda *_: False)
+    inputs = words.reshape(-1, 10), np.zeros((400, 10), dtype='int32'), None, fast.CLS
+    mean = {}
+    for share in (0.0, 0.9):
+        encoder.mixed = share
+        mx.random.seed(1)
+        with autograd.record():
+            mean[share] = encoder.read(*inputs).asnumpy()
+        assert onp.allclose(encoder.read(*inputs).asnumpy(), mean[0.0], atol=1e-4)
+    assert abs(mean[0.9] - mean[0.0]).mean() > 0.01
