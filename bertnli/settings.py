@@ -224,8 +224,8 @@ PRESETS = {
         FinetuneSettings(batch_size=64, learning_rate=1e-3, num_epochs=12, **_SHORT),
     ),
 }
-# A tuned classifier is fine-tuned twice more, with pairs of our own: what order can do, then one word. Of few
-# pairs, seen often, order is learnt from every start that was tried; of many, seen seldom, it was not.
+# A tuned classifier is fine-tuned three times more, with pairs of our own: what order can do, one word, new
+# words. Of few pairs, seen often, order is learnt from every start that was tried; of many, seen seldom, not.
 for _name, _changes in {
     'order': {'num_epochs': 16, 'order_pairs': 40_000},
     'contrast': {'learning_rate': 7e-4, 'num_epochs': 5, 'own_pairs': 0.8, 'calibrate': True},

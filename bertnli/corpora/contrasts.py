@@ -94,7 +94,7 @@ def contrast_pairs(premises, hypotheses, labels, count, seed=0, new_words=0.0):
     rng, tables, made = random.Random(seed), _tables(), []
     where = _where(tables, premises, hypotheses, labels) if new_words else [()]
     while len(made) < count:
-        if all(where) and len(made) < new_words * count:
+        if all(where) and len(made) < new_words * count:  # they come first, if there are some of both kinds
             pair = _new_word(rng, where)
         elif rng.random() < _FRAMES:
             pair = _fill(tables, rng, tables.frames)
