@@ -121,7 +121,8 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     >>> len(saliency(model.net, model.vocab, 'A dog.', 'Runs.', label='neutral').values)
     8
     """
-    return _slopes(net, vocab, premise, hypothesis, label, max_len, [1.0])
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    return _slopes(net, words, inputs, label, [1.0])
 
 
 def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):
@@ -137,8 +138,10 @@ def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len
     8
     """
     check('steps', steps, int, 1)
-    shares = (onp.arange(steps) + 0.5) / steps
-    return _slopes(net, vocab, premise, hypothesis, label, max_len, shares)
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    # The network's answer to the pair, not to its shadow.
+    number = _label_number(label, net(inputs)[0].asnumpy())
+    return _slopes(net, words, inputs, LABELS[number], (onp.arange(steps) + 0.5) / steps)
 
 
 def _label_number(label, scores):
@@ -147,11 +150,9 @@ def _label_number(label, scores):
     return LABELS.index(label) if label else int(scores.argmax())
 
 
-def _slopes(net, vocab, premise, hypothesis, label, max_len, shares):
+def _slopes(net, words, inputs, label, shares):
     """Gradient times input, a `Saliency`: the mean over word vectors that are shortened to these shares."""
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
-    # The network's answer to the pair, not to its shadow.
-    number = _label_number(label, net(inputs)[0].asnumpy())
+    _label_number(label, onp.zeros(1))  # a wrong name is told before any work
     vectors, shares = [], onp.array(shares, 'float32')[:, None, None]
     inputs = [x.repeat(len(shares), axis=0) for x in inputs]
 
@@ -167,6 +168,7 @@ def _slopes(net, vocab, premise, hypothesis, label, max_len, shares):
     try:
         with autograd.record(train_mode=False):
             scores = net(inputs)  # (shares, labels)
+            number = _label_number(label, scores[0].asnumpy())
             margin = (scores[:, number] - scores.mean(axis=1)).sum()
     finally:
         hook.detach()

@@ -69,6 +69,5 @@ def manager_script(manager, command, *, workers, servers=1, port=None, kvstore='
     args = json.dumps([word.replace('$', '$$') for word in command], ensure_ascii=False)
     counts = {'tasks': 1 + servers + workers, 'workers': workers, 'servers': servers}
     words = {'command': shlex.join(command), 'args': args, 'exports': exports, 'env': env}
-    # Its words follow `sh -c '…'` as its "$@": so they are quoted once, as the script's language does.
-    template = Path(__file__).with_name(f'{manager}.template').read_text('utf-8')
-    return template.format(**counts, **words)
+    # The command's words follow `sh -c '…'` as its "$@": they are quoted once, as the script's language does.
+    return Path(__file__).with_name(f'{manager}.template').read_text('utf-8').format(**counts, **words)

@@ -92,9 +92,9 @@ def contrast_pairs(premises, hypotheses, labels, count, seed=0, new_words=0.0):
     [4, 4, 4]
     """
     rng, tables, made = random.Random(seed), _tables(), []
-    where = _where(tables, premises, hypotheses, labels) if new_words else [()]
+    where = _where(tables, premises, hypotheses, labels) if new_words else []
     while len(made) < count:
-        if all(where) and len(made) < new_words * count:  # they come first, if there are some of both kinds
+        if len(made) < new_words * count and all(where):  # they come first, if there are some of both kinds
             pair = _new_word(rng, where)
         elif rng.random() < _FRAMES:
             pair = _fill(tables, rng, tables.frames)
@@ -135,9 +135,8 @@ def _where(tables, premises, hypotheses, labels):
         for a, b in ((first, first), (second, second), (first, second))[: 3 if label == _ENTAILMENT else 2]:
             for word in () if _NO & {*a, *b} else known & {*b}:
                 where[word].append((a, b))
-    return [
-        [(word, other, where[word]) for word, other in kind if word in where] for kind in tables.new.values()
-    ]
+    kinds = tables.new.values()
+    return [[(word, other, where[word]) for word, other in kind if word in where] for kind in kinds]
 
 
 def _new_word(rng, where):

@@ -27,7 +27,7 @@ BLUE, VERMILION, GREEN, ORANGE, SKY = '#0072B2', '#D55E00', '#009E73', '#E69F00'
 _SHEET = Path(__file__).with_name('lecture.mplstyle')
 _STYLE = matplotlib.rc_params_from_file(_SHEET, use_default_template=False)
 INK, GREY, FAINT = (_STYLE[name] for name in ('text.color', 'axes.edgecolor', 'grid.color'))
-SCREEN = 80  # pixels of a page for an inch of a figure: words of 12 points have 13 pixels
+SCREEN = round(_STYLE['figure.dpi'] / 2)  # pixels of a page for an inch: words of 12 points have 13
 _KINDS = {
     'any': numpy.isreal,
     'finite': numpy.isfinite,
