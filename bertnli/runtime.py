@@ -12,6 +12,7 @@ import os
 import platform
 import threading
 import time
+from operator import attrgetter, methodcaller
 
 import numpy
 
@@ -71,6 +72,13 @@ def __getattr__(name):
 
 # --- what MXNet keeps to itself: every private name of its objects stands here ---------------------
 
+rate_of = attrgetter('_rate')  # the share that an `nn.Dropout` leaves out
+epsilon_of = attrgetter('_epsilon')  # what a `LayerNorm` adds to the variance
+parameters_of = attrgetter('_params')  # of a trainer, in the order of their numbers
+barrier = methodcaller('_barrier')  # of a store: waits until all workers have come here
+# Of a network, by their place in it ('encoder.blks.0.…'), as in a file of weights.
+parameters_by_path = methodcaller('_collect_params_with_prefix')
+
 
 def arrays_of_training(trainer, parameters):
     """Weights and Adam's two moments as NumPy arrays by name, after at least one step."""
@@ -109,11 +117,6 @@ def restore_training(trainer, parameters, arrays, steps):
 def number_of(trainer, parameter):
     """The number by which a trainer and its servers know a parameter."""
     return trainer._param2idx[parameter.name]
-
-
-def parameters_of(trainer):
-    """All parameters of a trainer, in the order of their numbers."""
-    return trainer._params
 
 
 def init_kvstore(trainer):
@@ -162,11 +165,6 @@ class _Lent:
         return 1, 0  # a processor
 
 
-def barrier(store):
-    """Wait until all workers have come here."""
-    store._barrier()
-
-
 def is_cross_entropy(loss):
     """Whether a loss is gluon's cross-entropy after softmax, over whole-number labels, without weights."""
     if type(loss) is not gluon.loss.SoftmaxCrossEntropyLoss:
@@ -181,24 +179,9 @@ def is_only_weights(layer):
     return not touched and there and getattr(layer, 'bias', layer) is not None
 
 
-def epsilon_of(norm):
-    """What a `LayerNorm` adds to the variance."""
-    return norm._epsilon
-
-
-def rate_of(dropout):
-    """The share that an `nn.Dropout` leaves out."""
-    return dropout._rate
-
-
 def set_dropout(layer, rate):
     """Change the rate of an `nn.Dropout`."""
     layer._rate = rate
-
-
-def parameters_by_path(net):
-    """All parameters by their place in the network ('encoder.blks.0.…'), as in a file of weights."""
-    return net._collect_params_with_prefix()
 
 
 def full_name(thing):
