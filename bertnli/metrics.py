@@ -32,12 +32,10 @@ class Tally:
         return otherwise if self._bad_step is None else self._bad_step
 
     def add(self, **values):
-        """Add to the sums of these names; arrays are not waited for."""
+        """Add to the sums of these names numbers, arrays or lists of them; arrays are not waited for."""
         for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._sums[name] = self._sums.get(name, 0) + value
-            else:  # an array may not be computed yet
-                self._waiting.append((name, value, self.step))
+            several = value if isinstance(value, list) else [value]
+            self._waiting += [(name, one, self.step) for one in several]
 
     def __getitem__(self, name):
         return self.sums().get(name, 0)
@@ -45,11 +43,11 @@ class Tally:
     def sums(self):
         """All sums by name, as numbers; `Tally(sums)` counts on from them."""
         waiting, self._waiting = self._waiting, []
-        for key, array, step in waiting:
-            value = float(array.item())  # this waits
+        for name, value, step in waiting:
+            value = float(value.item()) if hasattr(value, 'item') else value  # this waits
             if self._bad_step is None and not math.isfinite(value):
                 self._bad_step = step
-            self._sums[key] = self._sums.get(key, 0) + value
+            self._sums[name] = self._sums.get(name, 0) + value
         return dict(self._sums)
 
     def mean(self, name, by):
@@ -85,9 +83,7 @@ def evaluate_accuracy_gpus(net, data_iter, split_f=split_batch_multi_inputs, tot
         with autograd.predict_mode():
             hits = [correct(net(X), y) for X, y in zip(X_shards, y_shards)]
         # Sum counts, divide once: a mean of means would weigh small shares too much.
-        for hit in total(hits)[0]:
-            tally.add(hits=hit)
-        tally.add(examples=len(labels))
+        tally.add(hits=total(hits)[0], examples=len(labels))
     if not tally['examples']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
     return tally.mean('hits', 'examples')

@@ -200,15 +200,12 @@ class Run:
         # Losses and right answers of the whole team, which nobody waits for.
         arrays = {name: value for name, value in sums.items() if isinstance(value, list)}
         sums.update(zip(arrays, self.team.total(*arrays.values())))
-        self.count(rate, items, self.updater.seen, **sums)
+        self.count(rate, items, **self.updater.seen, **sums)
 
-    def count(self, rate, items, seen=(), **sums):
+    def count(self, rate, items, **sums):
         """Count a step that was made; Python runs at most two steps ahead of the devices."""
         self.rate, self.tally.step = rate, self.steps
-        self.tally.add(**dict(seen))
-        for name, value in sums.items():
-            for one in value if isinstance(value, list) else [value]:
-                self.tally.add(**{name: one})
+        self.tally.add(**sums)
         self.clock.tick([one for value in sums.values() if isinstance(value, list) for one in value], items)
         self._bar.update()
         self.steps += 1
