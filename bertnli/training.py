@@ -148,7 +148,7 @@ class Run:
         self.steps, self.tally, self.means = 0, Tally(), {}
         self.clock, self.history, self.best, self.best_weights = Clock(team=self.team), [], (-1.0, 0), []
         self._on_log, self._progress, self._resumed = on_log, progress, bool(start)
-        self._signals, self._train_iter, self._delivering, self._bar = [], None, None, None
+        self._signals, self._train_iter, self._bar = [], None, None
         if start:
             self._restore(*start)
 
@@ -156,12 +156,8 @@ class Run:
         """Yield `(inputs, labels)` until step `until`; `train_iter` is begun anew as often as needed.
 
         All steps are ended here but the last one, which is the caller's to end. Raises `SettingsError` for an
-        iterator without batches.
+        iterator without batches. Ends with the loop over it, also by an error.
         """
-        self._delivering = self._deliver(train_iter, until, title, unit, done)
-        return self._delivering
-
-    def _deliver(self, train_iter, until, title, unit, done):
         if self._resumed:
             train_iter.skip(self.steps)
             self._resumed = False
@@ -244,7 +240,6 @@ class Run:
             # reader's own seed.
             after = np.random.randint(0, 2**31 - 1).item()
             self._around.callback(lambda: mx.random.seed(after))
-        self._around.callback(lambda: self._delivering and self._delivering.close())
         return self
 
     def __exit__(self, kind, error, trace):
