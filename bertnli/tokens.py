@@ -44,8 +44,12 @@ class Vocab:
     ends = False  # whether a network with these words has seen nearly no sentence without a full stop
 
     def __init__(self, tokens=(), min_freq=0, reserved_tokens=()):
+        if not hasattr(tokens, 'items'):  # not counted yet
+            tokens = list(tokens)
+            nested = tokens and isinstance(tokens[0], (list, tuple))
+            tokens = Counter(chain.from_iterable(tokens) if nested else tokens)
         # The most frequent words come first: (word, frequency).
-        self.token_freqs = sorted(_count(tokens).items(), key=lambda pair: (-pair[1], pair[0]))
+        self.token_freqs = sorted(tokens.items(), key=lambda pair: (-pair[1], pair[0]))
         special = dict.fromkeys(['<unk>', *(reserved_tokens or ())])  # a set that keeps its order
         frequent = (word for word, freq in self.token_freqs if freq >= min_freq)
         self._number([*special, *(word for word in frequent if word not in special)])
@@ -100,16 +104,6 @@ class Vocab:
 
     def __repr__(self):
         return f'Vocab({len(self)} words, {self.idx_to_token[:8]}…)'
-
-
-def _count(tokens):
-    """How often each word occurs in a flat or nested list of words, or in a mapping of counts."""
-    if hasattr(tokens, 'items'):  # counted already
-        return tokens
-    tokens = list(tokens)
-    if tokens and isinstance(tokens[0], (list, tuple)):
-        return Counter(chain.from_iterable(tokens))
-    return Counter(tokens)
 
 
 def require_special(vocab):
