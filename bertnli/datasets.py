@@ -16,7 +16,7 @@ from .corpora.treebank import MAX_UNKNOWN, not_a_sentence, unknown_share
 from .errors import DataError
 from .examples import check_max_len, ordinary_ids
 from .fast.encoding import PairTable, draw_next_sentences, encode, index_corpus, join_pairs, mask_batch
-from .runtime import array, gluon, np
+from .runtime import array, full_name, gluon, np
 from .text import LABELS, MAX_SKIPPED, read_snli, read_wiki
 from .tokens import require_special
 
@@ -127,9 +127,7 @@ def _check_columns(dataset):
     try:
         premises, hypotheses, labels = (list(column) for column in dataset)
     except (TypeError, ValueError) as error:
-        kind = type(dataset)
-        found = f'{kind.__module__}.{kind.__name__}'
-        raise DataError('not three columns', 'dataset', found, remedy=remedy) from error
+        raise DataError('not three columns', 'dataset', full_name(dataset), remedy=remedy) from error
     counts = len(premises), len(hypotheses), len(labels)
     if len(set(counts)) > 1 or not premises:
         raise DataError('columns are empty or of different lengths', found=counts, remedy=remedy)
