@@ -183,8 +183,9 @@ class WikiTextDataset(PairDataset):
             remedy = 'raise max_len, or give text with shorter sentences'
             raise DataError('no two sentences fit into one input', 'max_len', found, remedy=remedy)
         both = onp.stack([first, second], axis=1)  # (n, 2)
-        self._starts = onp.cumsum(sentence_lens, dtype=onp.int64) - sentence_lens
-        self.table = PairTable(flat, self._starts[both], sentence_lens[both])
+        starts = onp.cumsum(sentence_lens, dtype=onp.int64) - sentence_lens
+        self.sentences = flat, starts  # all words of the text, (N,), and where each sentence begins, (n,)
+        self.table = PairTable(flat, starts[both], sentence_lens[both])
 
     @classmethod
     def from_folder(cls, folder, max_len, *, split='train', **options):
@@ -216,11 +217,6 @@ class WikiTextDataset(PairDataset):
         )
         valid_lens, is_next = valid_lens.astype(onp.float32), self.is_next[rows].astype(onp.float32)
         return token_ids, segments, valid_lens, positions, weights, answers, is_next
-
-    @property
-    def sentences(self):
-        """All words of the text as numbers, (N,), and where each sentence begins, (n,)."""
-        return self.table.flat, self._starts
 
 
 def _check_paragraphs(paragraphs):
