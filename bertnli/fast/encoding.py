@@ -2,6 +2,7 @@
 
 import signal
 from collections import defaultdict
+from functools import partial
 from itertools import chain, count, repeat
 from typing import NamedTuple
 
@@ -94,22 +95,22 @@ def encode(sentences, vocab, num_workers=0, progress=False, typed=False):
     # The vocabulary travels with each chunk to another process: few and large ones.
     size = max(_CHUNK, len(sentences) // (4 * num_workers) + 1) if shared else _CHUNK
     chunks = [sentences[i : i + size] for i in range(0, len(sentences), size)]
-    known, kind = (vocab.token_to_idx, vocab['<unk>']), _word_type(len(vocab))
-    index, known = (index_typed, (Runs(*known), kind)) if typed else (index_words, (*known, kind))
-    alone = (index(chunk, *known) for chunk in chunks)
-    parts = _index_in_processes(index, chunks, known, num_workers) if shared else alone
+    table, unk, kind = vocab.token_to_idx, vocab['<unk>'], _word_type(len(vocab))
+    index = partial(index_words, table=table, unk=unk, kind=kind)
+    if typed:
+        index = partial(index_typed, runs=Runs(table, unk), kind=kind)
+    parts = _index_in_processes(index, chunks, num_workers) if shared else map(index, chunks)
     bar = tqdm(parts, 'encoding', len(chunks), disable=not progress, unit='chunk', leave=False)
-    flat, lengths = map(np.concatenate, zip(*bar))
-    return flat, lengths
+    return tuple(map(np.concatenate, zip(*bar)))
 
 
-def _index_in_processes(index, chunks, known, num_workers):
+def _index_in_processes(index, chunks, num_workers):
     # Ctrl-C is for this process, which ends the workers; between two chunks they would print a traceback.
     deaf = {'initializer': signal.signal, 'initargs': (signal.SIGINT, signal.SIG_IGN)}
     options = {'timeout': _TIMEOUT, 'batch_size': 1, 'max_nbytes': None}
     pool = joblib.Parallel(num_workers, 'loky', 'generator', **options, **deaf)
     try:
-        yield from pool(joblib.delayed(index)(chunk, *known) for chunk in chunks)
+        yield from pool(joblib.delayed(index)(chunk) for chunk in chunks)
     except (BrokenProcessPool, OSError, MemoryError, joblib.parallel.TimeoutError) as error:
         hung = isinstance(error, joblib.parallel.TimeoutError)
         problem = 'a worker process died or hung while it encoded sentences'
