@@ -22,7 +22,7 @@ from .settings import ModelSettings
 class MultiHeadAttention(nn.Block):
     """Queries `(B, K, C)` attend to keys and values `(B, T, C)`, H times at once (chapter section 11.5)."""
 
-    attention_weights = fast.Later()  # (B * H, K, T), of the last call, for the pictures
+    attention_weights = fast.LATER  # (B * H, K, T), of the last call, for the pictures
 
     def __init__(self, num_hiddens, num_heads, dropout):
         super().__init__()

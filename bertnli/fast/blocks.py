@@ -24,14 +24,11 @@ _ALIKE = 0.4  # the least cosine of a mixed word and the word itself; two words 
 _OWN = {'bertnli.model', 'mxnet.gluon.nn.basic_layers', 'mxnet.gluon.nn.activations'}
 
 
-class Later:
-    """An attribute that is set as others are, or by a function, `later`, which is called when it is read."""
-
-    def __get__(self, owner, kind=None):
-        return owner.later() if callable(owner.later) else owner.later
-
-    def __set__(self, owner, value):
-        owner.later = value
+# An attribute that is set as others are, or by a function, `later`, which is called when it is read.
+LATER = property(
+    lambda owner: owner.later() if callable(owner.later) else owner.later,
+    lambda owner, value: setattr(owner, 'later', value),
+)
 
 
 def kinds(block):
@@ -45,10 +42,9 @@ def unchanged(block):
     """Whether a block of model.py may run in its fast form: no part was subclassed, replaced or hooked."""
     parts = []
     block.apply(parts.append)
-    found = [type(part) for part in parts]
-    own = found == getattr(block, 'kinds', None) and {kind.__module__ for kind in set(found)} <= _OWN
+    own = [type(part) for part in parts] == getattr(block, 'kinds', None)
     # The fast form asks many parts for their weights, and does not call them.
-    return own and all(map(is_only_weights, parts))
+    return own and {kind.__module__ for kind in block.kinds} <= _OWN and all(map(is_only_weights, parts))
 
 
 def in_numpy(encoder, tokens):
