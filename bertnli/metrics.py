@@ -97,8 +97,8 @@ class Clock:
     `with clock:`; leaving it waits for all that was begun.
     """
 
-    def __init__(self, ahead=2, team=None):
-        self._ahead, self._team, self._pending = ahead, team or Alone(), collections.deque()
+    def __init__(self, team=None):
+        self._team, self._pending = team or Alone(), collections.deque()
         self.seconds, self.items, self._start = 0.0, 0, None
 
     def __enter__(self):
@@ -119,7 +119,7 @@ class Clock:
         """Note a step: the arrays that it ends with, waited for two steps later, and its items."""
         self.items += items
         self._pending.append(results)
-        self._wait(self._ahead)
+        self._wait(2)
         self._team.lap('losses')
 
     def _wait(self, allowed):

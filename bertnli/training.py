@@ -146,7 +146,7 @@ class Run:
             devices = updater.parameters[0].list_ctx()
             self._devices = f'{len(devices) * self.team.count} x {devices[0].device_type}'
         self.steps, self.tally, self.means = 0, Tally(), {}
-        self.clock, self.history, self.best, self.best_weights = Clock(team=self.team), [], (-1.0, 0), []
+        self.clock, self.history, self.best, self.best_weights = Clock(self.team), [], (-1.0, 0), []
         self._on_log, self._progress, self._resumed = on_log, progress, bool(start)
         self._signals, self._train_iter, self._bar = [], None, None
         if start:
