@@ -33,7 +33,7 @@ from ..finetuning import train_nli
 from ..model import BERTClassifier, BERTModel
 from ..prediction import predict_pairs, predict_snli
 from ..pretraining import train_bert
-from ..runtime import autograd, gluon, init, mx, nn, np, npx
+from ..runtime import autograd, gluon, init, mx, np, npx
 from ..settings import FinetuneSettings
 from ..text import SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
@@ -119,27 +119,17 @@ def _chapter_bert(vocab):
     return bert
 
 
-class _ChapterClassifier(nn.Block):
-    def __init__(self, vocab):
-        super().__init__()
-        self.bert, self.classifier = _chapter_bert(vocab), nn.Sequential()
-        self.classifier.add(nn.Dense(256, 'relu', in_units=UNITS), nn.Dense(3, in_units=256))
-        self.classifier.initialize(init.Xavier())
-
-    def forward(self, inputs):
-        return self.classifier(self.bert(*inputs)[0][:, 0, :])
+def _chapter_classifier(vocab):
+    net = BERTClassifier(_chapter_bert(vocab))  # of d2l's BERT it asks d2l's own encoder
+    net.classifier.initialize(init.Xavier())
+    return net
 
 
 def _chapter_pretrain(data, scale):
     d2l, vocab = runtime.d2l, _vocab(data)
-    paragraphs = [[s.split() for s in paragraph] for paragraph in _paragraphs(data, 150 * scale)]
-    examples = [
-        (*d2l._get_mlm_data_from_tokens(tokens, vocab), segments, is_next)
-        for one in paragraphs
-        for tokens, segments, is_next in d2l._get_nsp_data_from_paragraph(one, paragraphs, vocab, MAX_LEN)
-    ]
-    columns = [np.stack(column) for column in d2l._pad_bert_inputs(examples, MAX_LEN, vocab)]
-    dataset = gluon.data.ArrayDataset(*columns)
+    # A part of the text, with the words of all of it.
+    with mock.patch.object(d2l, 'Vocab', return_value=vocab):
+        dataset = d2l._WikiTextDataset([list(p) for p in _paragraphs(data, 150 * scale)], MAX_LEN)
     loader = gluon.data.DataLoader(dataset, BATCH, shuffle=True, last_batch='discard')
     bert, loss = _chapter_bert(vocab), gluon.loss.SoftmaxCELoss()
     trainer = gluon.Trainer(bert.collect_params(), 'adam', {'learning_rate': 1e-3})
@@ -159,7 +149,7 @@ def _chapter_pretrain(data, scale):
 def _chapter_finetune(data, scale):
     d2l, vocab, pairs = runtime.d2l, _vocab(data), _pairs(data, 'train', BATCH * (2 * scale + 2))
     loader = gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH, shuffle=True)
-    net, loss = _ChapterClassifier(vocab), gluon.loss.SoftmaxCrossEntropyLoss()
+    net, loss = _chapter_classifier(vocab), gluon.loss.SoftmaxCrossEntropyLoss()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 1e-4})
 
     def step(batch):
@@ -181,7 +171,7 @@ def _chapter_snli_dataset(data, scale):
 
 def _chapter_predict(data, scale):
     vocab, pairs = _vocab(data), _pairs(data, 'test', 500 * scale)
-    net = _ChapterClassifier(vocab)
+    net = _chapter_classifier(vocab)
 
     def work():
         for inputs in gluon.data.DataLoader(_chapter_snli(pairs, vocab), BATCH):
