@@ -180,9 +180,8 @@ def _chapter_predict(data, scale):
     return {'rate': len(pairs[2]) / _timed(work)}
 
 
-def _our_net(vocab, bert_alone=False):
-    bert = BERTModel(len(vocab), UNITS, FFN, HEADS, LAYERS, 0.2)
-    net = bert if bert_alone else BERTClassifier(bert)
+def _our_net(vocab):
+    net = BERTClassifier(BERTModel(len(vocab), UNITS, FFN, HEADS, LAYERS, 0.2))
     net.initialize(init.Xavier())
     return net
 
@@ -190,7 +189,7 @@ def _our_net(vocab, bert_alone=False):
 def _our_pretrain(data, scale):
     vocab = _vocab(data)
     dataset = WikiTextDataset(_paragraphs(data, None), MAX_LEN, vocab=vocab)
-    given = Batches(dataset, BATCH), _our_net(vocab, bert_alone=True), gluon.loss.SoftmaxCELoss(), len(vocab)
+    given = Batches(dataset, BATCH), _our_net(vocab).bert, gluon.loss.SoftmaxCELoss(), len(vocab)
     train_bert(*given, num_steps=1, log_interval=1, progress=False)
     first = _since_start()
     result = train_bert(*given, num_steps=8 * scale, log_interval=8 * scale, progress=False)
