@@ -70,9 +70,9 @@ def explain_pair(premise, hypothesis, vocab, max_len, strategy='longest', rng=No
     masked = None if rng is None else mask_tokens(tokens, vocab, rng)
     rows = [_explain(i, *place, vocab, masked) for i, place in enumerate(zip(tokens, segments))]
     # Words that were cut off stand where they would have been: before the <sep> of their sentence.
-    first_sep = len(kept[0]) + 1
-    rows[-1:-1] = _dropped(pair[1][len(kept[1]) :], 1, vocab)
-    rows[first_sep:first_sep] = _dropped(pair[0][len(kept[0]) :], 0, vocab)
+    for segment, sep in (1, -1), (0, len(kept[0]) + 1):
+        dropped = pair[segment][len(kept[segment]) :]
+        rows[sep:sep] = [ExplainedWord(None, word, vocab[word], segment, 'dropped') for word in dropped]
     return Explanation(rows, max_len)
 
 
@@ -84,7 +84,3 @@ def _explain(position, token, segment, vocab, masked):
         read = masked.tokens[position]
         notes.append({'mask': 'hidden', 'kept': 'asked, but shown'}.get(how, f'shown as {read}'))
     return ExplainedWord(position, token, vocab[read], segment, ', '.join(notes))
-
-
-def _dropped(tokens, segment, vocab):
-    return [ExplainedWord(None, token, vocab[token], segment, 'dropped') for token in tokens]
