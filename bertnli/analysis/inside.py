@@ -43,10 +43,9 @@ class Neighbour(NamedTuple):
 
 
 class Counterfactual(NamedTuple):
-    """An exchanged word that flips the answer: where it stood, what stands there now, and the new answer.
+    """A single word that flips the answer: in `sentence`, 'premise' or 'hypothesis', `instead` for `word`.
 
-    `sentence` is 'premise' or 'hypothesis', `instead` stands there for `word`; the answer is `label`, with
-    its `probability`.
+    The new answer is `label`, with its `probability`.
     """
 
     sentence: str
@@ -92,7 +91,7 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     >>> found.words[1], found.values[0], len(found.values)
     ('a', 0.0, 8)
     """
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len, label)
     pad = require_special(vocab)[0]
     pair = onp.concatenate([x.asnumpy() for x in inputs[:2]])  # (2, T): numbers and segments
     places = [i for i, word in enumerate(words) if word not in ('<cls>', '<sep>')]
@@ -103,7 +102,7 @@ def occlusion(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     with autograd.predict_mode():
         scores = net([array(x, devices_of(net)[0]) for x in (rows[:, 0], rows[:, 1], lengths)])
     shares = npx.softmax(scores).asnumpy().astype('float64')  # (1 + words, labels)
-    number = _label_number(label, shares[0])
+    number = LABELS.index(label) if label else int(shares[0].argmax())
     values = onp.zeros(len(words))
     values[places] = shares[0, number] - shares[1:, number]
     return Saliency(words, LABELS[number], values.tolist())
@@ -121,7 +120,7 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     >>> len(saliency(model.net, model.vocab, 'A dog.', 'Runs.', label='neutral').values)
     8
     """
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len, label)
     return _slopes(net, words, inputs, label, [1.0])
 
 
@@ -138,21 +137,14 @@ def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len
     8
     """
     check('steps', steps, int, 1)
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len)
+    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len, label)
     # The network's answer to the pair, not to its shadow.
-    number = _label_number(label, net(inputs)[0].asnumpy())
-    return _slopes(net, words, inputs, LABELS[number], (onp.arange(steps) + 0.5) / steps)
-
-
-def _label_number(label, scores):
-    if label is not None and label not in LABELS:
-        raise SettingsError('unknown label', found=label, allowed=', '.join(LABELS))
-    return LABELS.index(label) if label else int(scores.argmax())
+    label = label or LABELS[int(net(inputs)[0].asnumpy().argmax())]
+    return _slopes(net, words, inputs, label, (onp.arange(steps) + 0.5) / steps)
 
 
 def _slopes(net, words, inputs, label, shares):
     """Gradient times input, a `Saliency`: the mean over word vectors that are shortened to these shares."""
-    _label_number(label, onp.zeros(1))  # a wrong name is told before any work
     vectors, shares = [], onp.array(shares, 'float32')[:, None, None]
     inputs = [x.repeat(len(shares), axis=0) for x in inputs]
 
@@ -168,7 +160,7 @@ def _slopes(net, words, inputs, label, shares):
     try:
         with autograd.record(train_mode=False):
             scores = net(inputs)  # (shares, labels)
-            number = _label_number(label, scores[0].asnumpy())
+            number = LABELS.index(label) if label else int(scores[0].asnumpy().argmax())
             margin = (scores[:, number] - scores.mean(axis=1)).sum()
     finally:
         hook.detach()
@@ -259,8 +251,10 @@ def _encoder(net):
     return getattr(net, 'bert', net).encoder
 
 
-def _one_pair(net, vocab, premise, hypothesis, max_len):
+def _one_pair(net, vocab, premise, hypothesis, max_len, label=None):
     """The T tokens of a pair, and (tokens, segments, valid_lens) of shapes (1, T), (1, T) and (1,)."""
+    if label is not None and label not in LABELS:  # a wrong name is told before any work
+        raise SettingsError('unknown label', found=label, allowed=', '.join(LABELS))
     special = require_special(vocab)
     check_fit(net, vocab)
     table = pair_table([SentencePair(premise, hypothesis)], vocab).shortened(max_len)
