@@ -248,7 +248,16 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
     with autograd.pause(train_mode=False):
         for *X, y in _with_bar(data_iter, progress):
             for shard, is_next in zip(*split_batch_multi_inputs(X, y, devices)):
-                _judge_guesses(net, shard, is_next, tally, among)
+                *inputs, weights, words = shard
+                if among is not None:
+                    counted = numpy.isin(words.asnumpy(), among).astype('float32')
+                    weights = weights * np.array(counted, ctx=words.ctx)
+                # Nothing else is waited for.
+                _, scores, nsp_scores = net(*inputs)  # (B, P, V), (B, 2)
+                hits = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
+                gains = npx.pick(npx.log_softmax(scores), words) * weights
+                tally.add(loss=-gains.sum(), found=(hits * weights).sum(), words=weights.sum())
+                tally.add(next=correct(nsp_scores, is_next))
             tally.add(pairs=len(y))
     if not tally['pairs']:
         raise SettingsError('there is nothing to evaluate', found='an iterator without batches')
@@ -259,22 +268,6 @@ def evaluate_pretraining(net, data_iter, progress=False, among=None):
         'words': int(tally['words']),
         'pairs': tally['pairs'],
     }
-
-
-def _judge_guesses(net, X, is_next, tally, among):
-    """Count what a `BERTModel` makes of a shard of a batch; nothing is waited for."""
-    tokens, segments, valid_lens, positions, weights, words = X
-    if among is not None:
-        counted = numpy.isin(words.asnumpy(), among).astype('float32')
-        weights = weights * np.array(counted, ctx=words.ctx)
-    _, scores, nsp_scores = net(tokens, segments, valid_lens, positions)  # (B, P, V), (B, 2)
-    found = (scores.argmax(axis=-1).astype('int32') == words.astype('int32')).astype('float32')
-    tally.add(
-        loss=-(npx.pick(npx.log_softmax(scores), words) * weights).sum(),
-        found=(found * weights).sum(),
-        words=weights.sum(),
-        next=correct(nsp_scores, is_next),
-    )
 
 
 def _read(arrays):
