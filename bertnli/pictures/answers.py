@@ -7,6 +7,7 @@ import numpy
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..errors import SettingsError
+from ..settings import check
 from . import style
 
 _TRACK = '#F3F3F3'  # behind the bar of a probability
@@ -52,8 +53,7 @@ def plot_reliability(confidences, correct, bins=10, *, title=None):
     >>> plot_reliability([0.9, 0.9], [1, 0]).alt
     'Reliability diagram of 2 examples: mean confidence 0.900, accuracy 0.500, ECE 0.400.'
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise SettingsError('invalid bins', None, bins, 'an integer of at least 1')
+    check('bins', bins, int, 1)
     confidences = style.numbers('confidences', confidences, 'from 0 to 1', (None,))
     correct = style.numbers('correct', correct, '0 or 1', confidences.shape)
     # Bins are open on the left, (0, 0.1]; a confidence of 0 falls into the first.
