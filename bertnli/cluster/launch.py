@@ -4,8 +4,8 @@ MXNet's parameter server has three roles: workers train, servers add up gradient
 everybody where the others are. This file knows nothing of MXNet: worker.py does.
 
 Each process has a guard, which is this file run as a program, directly or by ssh. The launcher sends its
-guards a beat every few seconds. A guard kills its process when the beats stop or their pipe closes, and exits
-when its process does, with the same exit code.
+guards beats. A guard kills its process when the beats stop or their pipe closes, and exits when its process
+does, with the same exit code.
 """
 
 import collections
@@ -13,14 +13,15 @@ import contextlib
 import ctypes
 import ipaddress
 import itertools
+import math
 import os
-import queue
 import select
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ from ..errors import BertNLIError, SettingsError
 
 _PORT = 9091  # of the scheduler, where no free one can be looked for
 _MOST = 1024  # workers, servers, and slots of a host
-_BEAT, _SILENCE = 2, 12  # seconds between beats, and without one until a guard kills its process
+_BEAT, _SILENCE = 0.1, 12  # seconds between beats, and without one until a guard kills its process
 _GRACE = 5  # seconds in which a process that was told to end should be gone
 _STOP = 30  # seconds for the first worker to finish its step and save its state
 _GOODBYE = 60  # seconds for workers to exit after their servers have: MXNet can be slow
@@ -173,7 +174,7 @@ def launch(command, *, workers, servers=1, hosts=None, port=None, kvstore='dist_
         variables = job_variables(workers, servers, port if port or hosts else _free_port(), kvstore)
         job = _Job(_plan(workers, servers, hosts, variables))
         outcome = job.run(command)
-        if outcome.code in (0, _MISTAKE) or job.stopped or restart > restarts:
+        if outcome.code in (0, _MISTAKE) or job.signals or restart > restarts:
             return outcome
         say(f'{outcome.message}; restart {restart} of {restarts}')
         command += [] if '--resume' in command else ['--resume']
@@ -185,18 +186,18 @@ def _free_port():
 
 
 class _Process:
-    """A process of a job: its role, its guard on this machine (or the ssh to it), and its last lines."""
+    """A process of a job: its role, its guard on this machine (or the ssh to it), and what it says."""
+
+    code = None  # how its guard ended
 
     def __init__(self, role, number, host, variables):
         self.role, self.number, self.host, self.variables = role, number, host, variables
-        self.code, self.lines = None, collections.deque(maxlen=8)
 
     def __str__(self):
         name = self.role if self.role == 'scheduler' else f'{self.role} {self.number}'
         return f'{name} on {self.host.name}' if self.host.name else name
 
-    def start(self, command, ended):
-        """Start it; it puts itself into the queue `ended` when it has ended."""
+    def start(self, command):
         words = [sys.executable, '-m', 'bertnli.cluster.launch', *python_words(self.role, command)]
         environ = {**os.environ, **self.variables}
         if self.host.name:  # ssh takes variables as words
@@ -205,20 +206,11 @@ class _Process:
             remote = f'cd {shlex.quote(os.getcwd())} && exec {shlex.join(["env", *variables, *words])}'
             words, environ = [*_SSH, self.host.name, remote], None
         # The first worker prints for all. What the others print matters when they fail.
-        first = (self.role, self.number) == ('worker', 0)
-        output = {} if first else {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115 (until the job's end)
+        output = None if (self.role, self.number) == ('worker', 0) else self.said
         # Ctrl-C is for the launcher, which decides who ends when: hence a session of its own.
         own = {'stdin': subprocess.PIPE, 'start_new_session': True}
-        self.guard = subprocess.Popen(words, env=environ, **own, **output)
-        self.watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
-        self.watcher.start()
-
-    def _watch(self, ended):
-        if self.guard.stdout:
-            with self.guard.stdout as lines:
-                self.lines.extend(line.decode('utf-8', 'replace').rstrip() for line in lines)
-        self.guard.wait()
-        ended.put(self)
+        self.guard = subprocess.Popen(words, env=environ, stdout=output, stderr=output, **own)
 
     def tell(self, message):
         """Send the guard a beat, `b't'` for the process to end by itself, or b'' for its end now."""
@@ -231,13 +223,11 @@ class _Process:
 
 
 class _Job:
-    """All processes of one attempt."""
+    """All processes of one attempt, and the `signals` that came meanwhile."""
 
     def __init__(self, processes):
-        self.processes, self.running = processes, []
+        self.processes, self.running, self.signals = processes, [], []
         self.workers = [one for one in processes if one.role == 'worker']
-        self.stopped = 0  # or the signal that came
-        self.ended = queue.SimpleQueue()  # processes that ended, and signals that came
 
     def run(self, command):
         """Start all processes, wait until the job is over, end them all; returns its `Outcome`."""
@@ -245,9 +235,9 @@ class _Job:
         try:
             if threading.current_thread() is threading.main_thread():
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    former[number] = signal.signal(number, self._note)
+                    former[number] = signal.signal(number, lambda came, _: self.signals.append(came))
             for one in self.processes:
-                one.start(command, self.ended)
+                one.start(command)
                 self.running.append(one)
             return self._watch()
         finally:
@@ -255,52 +245,44 @@ class _Job:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _note(self, number, _):
-        self.stopped = number
-        self.ended.put(number)
+    def _wait(self, over, seconds=math.inf):
+        """Look after all processes, and send beats, until `over()`, or for so long."""
+        until = time.monotonic() + seconds
+        while not over() and time.monotonic() < until:
+            time.sleep(_BEAT)
+            for one in self.running:
+                one.code = one.guard.poll()
+                one.tell(b'b')
+
+    def _succeeded(self):
+        return all(one.code == 0 for one in self.workers)
 
     def _watch(self):
         """Wait until all workers have succeeded, anything has failed, or a signal has come."""
-        until, served = float('inf'), None
-        while any(one.code != 0 for one in self.workers):
-            event = self._next(until)
-            if isinstance(event, int):
-                # The first worker finishes its step and saves the state, unless a second signal comes.
-                self.workers[0].tell(b't')
-                self._wait(self.workers[:1], _STOP)
-                return Outcome(128 + event, 'interrupted')
-            if event is None or event.code:
-                return self._failed(event or served)
-            if event.role != 'worker':
-                # Servers end when the workers have said goodbye, which is shortly before their own end.
-                until, served = min(until, time.monotonic() + _GOODBYE), event
-        return Outcome(0, '')
+        first, others = self.workers[0], [one for one in self.processes if one not in self.workers]
 
-    def _next(self, until):
-        """What ended next, a signal, or None when the time is over; guards hear beats meanwhile."""
-        while True:
-            for one in self.running:
-                one.tell(b'b')
-            with contextlib.suppress(queue.Empty):
-                event = self.ended.get(timeout=max(0.01, min(until - time.monotonic(), _BEAT)))
-                if isinstance(event, _Process):
-                    event.code = event.guard.returncode
-                return event
-            if time.monotonic() >= until:
-                return None
+        def over():
+            return self._succeeded() or self.signals or any(one.code for one in self.processes)
 
-    def _wait(self, processes, seconds):
-        """Wait so long for some processes to end, or until a signal comes."""
-        until = time.monotonic() + seconds
-        while any(one.code is None for one in processes):
-            if not isinstance(self._next(until), _Process):
-                break
+        # Servers end when the workers have said goodbye, which is shortly before their own end.
+        self._wait(lambda: over() or any(one.code == 0 for one in others))
+        self._wait(over, _GOODBYE)
+        if self._succeeded():
+            return Outcome(0, '')
+        if self.signals:
+            # The first worker finishes its step and saves the state, unless a second signal comes.
+            first.tell(b't')
+            self._wait(lambda: first.code is not None or len(self.signals) > 1, _STOP)
+            return Outcome(128 + self.signals[0], 'interrupted')
+        failed = [one for one in self.processes if one.code] or [one for one in others if one.code == 0]
+        return self._failed(failed[0])
 
     def _failed(self, one):
         """The outcome after the first failure."""
         first, name, code = self.workers[0], one.host.name, one.code
         if code == _MISTAKE and one.role == 'worker':
-            self._wait([first], _GRACE)  # most mistakes are everybody's, and the first worker reports them
+            # Most mistakes are everybody's, and the first worker reports them.
+            self._wait(lambda: first.code is not None, _GRACE)
         if first.code == _MISTAKE:
             return Outcome(_MISTAKE, 'the job failed: see the error of its first worker')
         problem = f'{one} {_in_words(code)}'
@@ -308,20 +290,26 @@ class _Job:
             problem = f'{name} cannot be reached, or was lost'
         if name and code < 0:  # ssh itself: it returns the codes of the other side as positive numbers
             problem = f'ssh to {name} {_in_words(code)}'
-        said = ''.join(f'\n  {line}' for line in one.lines)
+        one.said.seek(0)
+        lines = one.said.read().decode('utf-8', 'replace').splitlines()[-8:]
+        said = ''.join(f'\n  {line}' for line in lines)
         return Outcome(code if 0 < code < 256 else 128 - code, f'the job failed: {problem}{said}')
 
     def _end(self):
         """End every process, and see that it is gone: after success servers by themselves, else at once."""
-        if all(one.code == 0 for one in self.workers):
-            self._wait(self.running, _GRACE)
+
+        def gone():
+            return all(one.code is not None for one in self.running)
+
+        if self._succeeded():
+            self._wait(gone, _GRACE)
         for one in self.running:
             one.tell(b'')
-        until = time.monotonic() + _GRACE
+        self._wait(gone, _GRACE)
         for one in self.running:
-            one.watcher.join(max(0.0, until - time.monotonic()))
+            one.said.close()
             one.guard.kill()  # unless it is gone; the kernel then kills its process
-            one.watcher.join(_GRACE)
+        self._wait(gone, _GRACE)
 
 
 def _in_words(code):
