@@ -381,7 +381,7 @@ def data(ctx, data, out, limit, **options):
     Example:   bertnli data --data DIR
                bertnli data fetch
     """
-    ctx.obj = data
+    ctx.default_map = {name: {'data': data} for name in ctx.command.commands}
     if ctx.invoked_subcommand:
         return
     if any(options.values()):
@@ -405,29 +405,26 @@ def check(file, columns, model):
 
 
 @_command('data', data)
-@click.pass_obj
-def fetch(before, data):
+def fetch(data):
     """Download and unpack both corpora into the cache, or unpack the archives of --data DIR."""
     for corpus in library.REGISTRY:
-        click.echo(f'{corpus}: {library.download_extract(corpus, data_dir=data or before or "download")}')
+        click.echo(f'{corpus}: {library.download_extract(corpus, data_dir=data or "download")}')
 
 
 @_command('data', data)
-@click.pass_obj
-def verify(before, data):
+def verify(data):
     """Compute the checksums of both corpora, and compare them with the published ones."""
     for corpus in library.REGISTRY:
         click.echo(f'{corpus}:')
-        for path, sha256, official in library.corpora.files.verify(corpus, data or before):
+        for path, sha256, official in library.corpora.files.verify(corpus, data):
             click.echo(f'  {sha256}  {_ORIGIN[official]:18} {path}')
 
 
 @_command('data', data)
-@click.pass_obj
-def where(before, data):
+def where(data):
     """Show where both corpora come from, and the checksums of their archives."""
     for corpus in library.REGISTRY:
-        place = library.corpora.files.where(corpus, data or before)
+        place = library.corpora.files.where(corpus, data)
         click.echo(f'{corpus}: {place.path} ({place.kind})')
         if place.sha256:
             click.echo(f'  sha256 {place.sha256}, {_ORIGIN[place.official]}')
