@@ -15,7 +15,6 @@ import re
 import shlex
 import signal
 import sys
-import traceback
 
 import click
 import tqdm
@@ -25,7 +24,7 @@ import bertnli as library
 from ..corpora.treebank import MAX_UNKNOWN
 from ..errors import BertNLIError, SettingsError
 from ..text import SentencePair
-from .process import visible
+from .process import in_cluster, visible
 
 _FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO
 # Whether an archive has the published checksum; a reader's own need not.
@@ -63,17 +62,10 @@ class Telling(click.Command):
             resumable = saved and ctx.invoked_subcommand in ('pretrain', 'finetune')
             click.echo(err=True)
             _tell(error if resumable else 'interrupted')
-            if resumable and not _in_cluster():  # there it is the launcher that resumes
+            if resumable and not in_cluster():  # there it is the launcher that resumes
                 words = [word for word in sys.argv[1:] if word != '--resume']
                 _tell(f'to resume: {shlex.join(["bertnli", *words, "--resume"])}')
             code = 128 + getattr(error, 'signal', signal.SIGINT)
-        except Exception:
-            if not _in_cluster():
-                raise
-            traceback.print_exc()
-            code = 1
-        if _in_cluster():  # at once: MXNet would wait for workers that wait for us
-            end_at_once(code)
         ctx.exit(code)
 
 
@@ -86,33 +78,20 @@ def _tell(text):
     click.echo(visible(f'bertnli: {text}', sys.stderr), err=True)
 
 
-def _in_cluster():
-    return os.environ.get('DMLC_ROLE') == 'worker'
-
-
 def _speaks():
     """Whether this process prints: of a cluster, only the first worker."""
     return library.cluster.worker.join_cluster().first
 
 
-def end_at_once(code):
-    """End this process without cleaning up."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-            stream.flush()
-    os._exit(code)
-
-
 @contextlib.contextmanager
 def _together():
     """Inside, only the first worker of a cluster prints, and at the end all wait for each other."""
-    if not _in_cluster():
+    if not in_cluster():
         yield
         return
     with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(sys.stdout if _speaks() else nowhere):
         yield
     library.cluster.worker.join_cluster().leave()
-    end_at_once(0)
 
 
 def _columns(_, option, text):

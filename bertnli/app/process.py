@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 import warnings
 
 _GRACE = 10  # seconds to clean up after the first Ctrl-C
@@ -56,6 +57,19 @@ def visible(text, stream):
     return re.sub(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]', lambda one: repr(one.group())[1:-1], text)
 
 
+def in_cluster():
+    """Whether this process is one of the workers of a cluster."""
+    return os.environ.get('DMLC_ROLE') == 'worker'
+
+
+def _end_at_once(code):
+    """End this process without cleaning up."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit(code or 0)
+
+
 class _Closed:
     """In place of a standard input that was closed."""
 
@@ -89,19 +103,24 @@ def run(command=None):
     _prepare_streams()
     code = 0
     try:
-        from .cli import end_at_once, main  # lazy: Ctrl-C may come while it loads
+        from .cli import main  # lazy: Ctrl-C may come while it loads
 
         (command or main)()
     except SystemExit as done:
         code = done.code
     except BaseException:
         if not interrupt.came:
-            raise
+            if not in_cluster():
+                raise
+            traceback.print_exc()
+            code = 1
     if signal.getsignal(signal.SIGINT) is interrupt:  # from here on nobody could catch its exception
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if code in (_CODE, 128 + signal.SIGTERM, 128 + signal.SIGHUP):
         # Whoever said stop does not want to wait for MXNet's own exit.
-        end_at_once(code)
+        _end_at_once(code)
     if interrupt.came:  # whatever became of it
         _end()
+    if in_cluster():  # where MXNet's exit would wait for workers that wait for us
+        _end_at_once(code)
     sys.exit(code)
