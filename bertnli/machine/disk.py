@@ -75,30 +75,21 @@ def one_writer(folder):
     The lock is on the folder itself and ends with the process, however it ends. Network drives that lock only
     files get one called `.lock`; on one that knows no locks there is none.
     """
-    descriptor = _lock(folder, os.O_RDONLY)
-    if descriptor is None:
-        descriptor = _lock(Path(folder, '.lock'), os.O_RDWR | os.O_CREAT)
-    try:
+    with contextlib.ExitStack() as opened:
+        for path, flags in (folder, os.O_RDONLY), (Path(folder, '.lock'), os.O_RDWR | os.O_CREAT):
+            try:
+                descriptor = os.open(path, flags, 0o644)
+            except OSError:
+                continue
+            opened.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    remedy = 'wait for its end, or choose another --out'
+                    raise DataError('another process writes to this folder', path, remedy=remedy) from error
         yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _lock(path, flags):
-    try:
-        descriptor = os.open(path, flags, 0o644)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return descriptor
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return None
-        remedy = 'wait for its end, or choose another --out'
-        raise DataError('another process writes to this folder', path, remedy=remedy) from error
 
 
 def write_bytes(path, content):
