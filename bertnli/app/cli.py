@@ -111,7 +111,7 @@ _PAIRS = 'train dev test columns labels skip-bad'
 
 def _pairs_of(options):
     """The data that `--data` and the options for pairs mean, which are taken out."""
-    given = {name: options.pop(name) for name in _PAIRS.replace('-', '_').split()}
+    given = {name: options.pop(name, None) for name in _PAIRS.replace('-', '_').split()}
     data = options.pop('data')
     return library.corpora.pairs.PairFiles(data, **given) if any(given.values()) else data
 
@@ -353,19 +353,17 @@ def _writer(form):
 @main.group(invoke_without_command=True)
 @_options('data out limit columns labels')
 @click.pass_context
-def data(ctx, data, out, limit, **options):
+def data(ctx, out, limit, **options):
     """Show statistics of both corpora. Counts, lengths, labels, skipped rows and why.
 
     \b
     Example:   bertnli data --data DIR
                bertnli data fetch
     """
-    ctx.default_map = {name: {'data': data} for name in ctx.command.commands}
+    ctx.default_map = {name: {'data': options['data']} for name in ctx.command.commands}
     if ctx.invoked_subcommand:
         return
-    if any(options.values()):
-        data = library.corpora.pairs.PairFiles(data, **options)
-    for corpus, splits in library.app.jobs.describe(data, limit, out).items():
+    for corpus, splits in library.app.jobs.describe(_pairs_of(options), limit, out).items():
         click.echo(f'{corpus}: {splits.pop("folder")}')
         for split, facts in splits.items():
             click.echo(f'  {split}')
