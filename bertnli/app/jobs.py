@@ -251,13 +251,12 @@ def _pretraining_text(job, settings):
     skipped = [f'{n:,} × {why} (first: {lines[0]})' for why, (n, lines) in wiki.skipped.items()]
     if job.progress and skipped:
         print(f'pretraining text: {len(wiki)} paragraphs; {", ".join(skipped)}', file=sys.stderr)
-    if not settings.pair_text:
-        return WikiTextDataset(wiki, settings.max_len, min_freq=settings.min_freq, **options)
-    premises, hypotheses, _ = _training_pairs(job.data, job.limit)
-    pairs = ([' '.join(words(one)) for one in pair] for pair in zip(premises, hypotheses))
-    paragraphs = [*wiki, *pairs]
+    paragraphs = [*wiki]
+    if settings.pair_text:
+        premises, hypotheses, _ = _training_pairs(job.data, job.limit)
+        paragraphs += ([' '.join(words(one)) for one in pair] for pair in zip(premises, hypotheses))
     dataset = WikiTextDataset(paragraphs, settings.max_len, min_freq=settings.min_freq, **options)
-    if settings.wiki_times == 1:
+    if settings.wiki_times == 1 or not settings.pair_text:
         return dataset
     # Words are counted once, however often their text is read.
     paragraphs = [*wiki * (settings.wiki_times - 1), *paragraphs]
