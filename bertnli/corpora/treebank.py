@@ -18,7 +18,7 @@ _BRACKETS = {'(': '-lrb-', ')': '-rrb-', '[': '-lsb-', ']': '-rsb-', '{': '-lcb-
 _MARKS = re.compile(r'(\.{3,}|\.(?=\.)|-{2,}|``|`|\'\'|[;@#$%*?!()\[\]{}"…–—]|[,:](?!\d)|(?<!\w)&|&(?!\w))')
 _NAMED = re.compile(r'-[lr][rsc]b-')  # a bracket that already has its name
 _CLITICS = ("'s", "'m", "'d", "'ll", "'re", "'ve")
-_CLITIC = re.compile(r"(?<=.)(n't|'(?:s|m|d|ll|re|ve)?)$")
+_END = re.compile(r"(?<=.)(?:[-/.]|n't|'(?:s|m|d|ll|re|ve)?)$")
 _ABBREVIATION = re.compile(
     r'(?:[a-z]\.)+|(?:mr|mrs|ms|dr|st|mt|rt|ft|jr|sr|vs|etc|prof|sgt|lt|capt|rev|inc|corp|ltd|ave)\.'
 )
@@ -210,13 +210,11 @@ def _split_run(run):
         return (run,)
     out = []
     for piece in filter(None, _MARKS.split(run)):
-        if piece in _BRACKETS:
-            out.append(_BRACKETS[piece])
-        elif piece == '"':
+        if piece == '"':
             # An opening quote stands at the beginning or after an opening bracket.
             out.append('``' if not out or out[-1] in ('-lrb-', '-lsb-', '-lcb-') else "''")
         elif _MARKS.fullmatch(piece):
-            out.append(piece)
+            out.append(_BRACKETS.get(piece, piece))
         else:
             out.extend(_split_word(piece))
     return tuple(out)
@@ -224,20 +222,12 @@ def _split_run(run):
 
 def _split_word(word):
     """Quotes, clitics, dash and full stop of a piece that holds no other marks."""
-    if len(word) > _LONGEST_WORD:
-        return [word]  # an address, or no language at all
-    front, back = [], []
-    while len(word) > 1 and word not in _FUSED:
-        clitic = _CLITIC.search(word)
-        if word[0] == "'" and word not in _CLITICS:
-            front.append('`')
-            word = word[1:]
-        elif word[-1] in '-/' or (word[-1] == '.' and not _ABBREVIATION.fullmatch(word)):
-            back.append(word[-1])
-            word = word[:-1]
-        elif clitic:
-            back.append(clitic.group())
-            word = word[: clitic.start()]
-        else:
-            break
-    return [*front, *_FUSED.get(word, [word]), *reversed(back)]
+    # What is longer is an address, or no language at all.
+    if not 1 < len(word) <= _LONGEST_WORD or word in _FUSED:
+        return _FUSED.get(word, [word])
+    if word[0] == "'" and word not in _CLITICS:
+        return ['`', *_split_word(word[1:])]
+    end = _END.search(word)
+    if end and not _ABBREVIATION.fullmatch(word):
+        return [*_split_word(word[: end.start()]), end.group()]
+    return [word]
