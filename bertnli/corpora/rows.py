@@ -166,26 +166,21 @@ class Arriving:
     def __init__(self, fd):
         self._fd, self._lines, self._rest, self._open = fd, collections.deque(), b'', True
 
-    def _receive(self):
-        data = os.read(self._fd, 1 << 16)
-        *whole, self._rest = (self._rest + data).split(b'\n')
-        self._lines.extend(line + b'\n' for line in whole)
-        self._open = bool(data)
-        if self._rest and (not data or len(self._rest) > _LONGEST_LINE):
-            self._lines.append(self._rest)
-            self._rest = b''
-
-    def ready(self):
-        while not self._lines and self._open and select.select([self._fd], [], [], 0)[0]:
-            self._receive()
+    def ready(self, patience=0):
+        """Receive until a line is there; gives up after so many seconds of silence (None: never)."""
+        while not self._lines and self._open and select.select([self._fd], [], [], patience)[0]:
+            data = os.read(self._fd, 1 << 16)
+            *whole, self._rest = (self._rest + data).split(b'\n')
+            self._lines.extend(line + b'\n' for line in whole)
+            self._open = bool(data)
+            if self._rest and (not data or len(self._rest) > _LONGEST_LINE):
+                self._lines.append(self._rest)
+                self._rest = b''
         return bool(self._lines)
 
     def __iter__(self):
-        while self._lines or self._open:
-            if self._lines:
-                yield self._lines.popleft()
-            else:
-                self._receive()
+        while self.ready(patience=None):
+            yield self._lines.popleft()
 
 
 def decode(line):
