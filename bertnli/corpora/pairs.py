@@ -120,29 +120,25 @@ class PairRows(Rows):
         self.ready = getattr(lines, 'ready', lambda: True)
         self.form, self.columns, self._read_label, asked = 'nothing', {}, read_label, columns or {}
         self._objects = False  # whether each row names its columns
-        seen, first = self._peek()
-        if not first.strip():
-            return
-        names, split = self._form_of(first, asked)
-        self._choose(names, asked, len(seen))
+        seen = []
+        try:
+            for line in self.lines:
+                seen.append(line)
+                first = decode(line)
+                if first.strip():
+                    break
+            else:  # no line but blank ones
+                return
+            names, split = self._form_of(first, asked)
+            self._choose(names, asked)
+        except BadRow as bad:
+            self.located(bad, len(seen))
+            raise
         if self._head:
             self.number = self.before = len(seen)
         elif self.form != 'JSON':
             self.lines = itertools.chain(seen, self.lines)
         self.records = split(self.lines)
-
-    def _peek(self):
-        """The lines up to the first that is not blank, and that one as text."""
-        seen, text = [], ''
-        for line in self.lines:
-            seen.append(line)
-            try:
-                text = decode(line)
-            except BadRow as bad:
-                raise self.located(bad, len(seen)) from bad.__cause__
-            if text.strip():
-                break
-        return seen, text
 
     def _form_of(self, first, asked):
         """The cells of the first row, which may be names, and a function from lines to rows of cells."""
@@ -195,7 +191,7 @@ class PairRows(Rows):
                     return cells, split
         return [first], None
 
-    def _choose(self, names, asked, number):
+    def _choose(self, names, asked):
         """Which columns are read: by the reader's names, by the usual ones, or by their order."""
         places = {name.strip().lower(): place for place, name in reversed([*enumerate(names)])}
         found = {}
@@ -208,12 +204,12 @@ class PairRows(Rows):
             if len(names) == 1:
                 allowed = 'premise and hypothesis with a tab between them, CSV with names of columns, or JSON'
                 remedy = 'separate the sentences by one tab'
-                raise self.located(BadRow('wrong column count', names[0], allowed, remedy), number)
+                raise BadRow('wrong column count', names[0], allowed, remedy)
             found = {role: place for place, role in enumerate(_usual_order(names))}
         if not {'premise', 'hypothesis', *asked} <= set(found):
             allowed = ', '.join(asked.values())
             allowed = allowed or 'premise, hypothesis and label; sentence1, sentence2 and gold_label'
-            raise self.located(BadRow('the columns are not understood', names, allowed, _NAME_THEM), number)
+            raise BadRow('the columns are not understood', names, allowed, _NAME_THEM)
         self.columns = {role: names[place] if named else place + 1 for role, place in found.items()}
         if not self._read_label:
             found.pop('label', None)

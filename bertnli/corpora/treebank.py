@@ -5,7 +5,7 @@ import re
 import unicodedata
 import warnings
 from functools import lru_cache
-from itertools import chain, compress, count
+from itertools import chain, compress, count, cycle
 
 from ..errors import DataError
 
@@ -84,8 +84,8 @@ def words(sentence, known=None):
     if runs[-1:] == ['.'] and not _RAW.search(text):
         return runs
     if '"' in runs:  # one that stands alone opens, the next one closes
-        quotes = count()
-        runs = [('``', "''")[next(quotes) % 2] if run == '"' else run for run in runs]
+        quotes = cycle(['``', "''"])
+        runs = [next(quotes) if run == '"' else run for run in runs]
     out = list(chain.from_iterable(map(_split_run, runs)))
     if known is not None and not ('-lrb-' in known and '``' in known):
         out = [PLAIN[w] if w not in known and PLAIN.get(w) in known else w for w in out]
