@@ -39,19 +39,18 @@ def read_prose(path):
     full = [line for line in lines if line]
     ended = sum(bool(_ENDED.search(line)) for line in full)
     broken = ended < len(full) / 2 and sum(bool(_END.search(line)) for line in full) > len(full) / 10
-    paragraphs, number = [], 1
-    for filled, block in itertools.groupby(lines, bool):
-        block = [*block]
+    paragraphs = []
+    for filled, group in itertools.groupby(enumerate(lines, 1), lambda numbered: bool(numbered[1])):
+        numbers, block = zip(*group)
         if not filled:
-            rows.count_skipped(BLANK, number, len(block))
-        else:
-            split = [sentences_of(part) for part in ([' '.join(block)] if broken else block)]
-            if 2 * sum(len(part) > 1 for part in split) < len(split):  # mostly a sentence a line
-                split = [[*itertools.chain(*split)]]
-            for place, sentences in enumerate(split):
-                if len(sentences) > 1:
-                    paragraphs.append([' '.join(words(sentence)) for sentence in sentences])
-                else:
-                    rows.count_skipped(NO_SENTENCES, number + place, len(block) if broken else 1)
-        number += len(block)
+            rows.count_skipped(BLANK, numbers[0], len(block))
+            continue
+        split = [sentences_of(part) for part in ([' '.join(block)] if broken else block)]
+        if 2 * sum(len(part) > 1 for part in split) < len(split):  # mostly a sentence a line
+            split = [[*itertools.chain(*split)]]
+        for number, sentences in zip(numbers, split):
+            if len(sentences) > 1:
+                paragraphs.append([' '.join(words(sentence)) for sentence in sentences])
+            else:
+                rows.count_skipped(NO_SENTENCES, number, len(block) if broken else 1)
     return paragraphs, rows.skipped
