@@ -30,6 +30,7 @@ from .d2l_weights import read_params, sizes_of, words_in
 SHIPPED = ('bert-wikitext2', 'bert-nli-small')
 _WEIGHTS = Path(__file__).parents[1] / 'weights'
 _FORMAT = 1
+_FIELDS = {'kind': str, 'model': dict, 'labels': list, 'max_len': int, 'files': dict, 'notes': dict}
 _KINDS = {'bert': 'a pretrained BERT', 'nli': 'a fine-tuned classifier'}
 _LAST = 'classifier.1.'  # weight and bias of the scores
 _NAME = re.compile(r'(weights|vocab)-[0-9a-f]{12}\.(safetensors|json)')
@@ -75,9 +76,8 @@ def save_checkpoint(folder, net, vocab, *, max_len=128, notes=None, half=False):
         raise CheckpointError('the network has no weights yet', None, found, remedy=remedy) from error
     # A good model is not replaced by one that nobody could load, or that would answer otherwise.
     rebuilt = _build(kind, len(vocab), bert.settings)
-    found, expected = (set(parameters_by_path(one)) for one in (net, rebuilt))
-    if found != expected:
-        raise _refused(net, 'this class cannot be loaded again', sorted(found ^ expected)[:5])
+    if other := weights.keys() ^ parameters_by_path(rebuilt).keys():
+        raise _refused(net, 'this class cannot be loaded again', sorted(other)[:5])
     _set_weights(rebuilt, weights, devices_of(net)[:1], 'the network to be saved')
     _check_answers(net, rebuilt, len(vocab), min(6, bert.settings.max_len))
     if half:
@@ -244,13 +244,11 @@ def _parse_manifest(content, folder):
         raise CheckpointError('unknown model format', where, manifest['format'], _FORMAT, 'update bertnli')
     if manifest.pop('sha256', None) != _digest(manifest):
         raise _damaged(folder, 'manifest.json', 'checksum mismatch')
-    kind, files = manifest.get('kind'), manifest.get('files')
-    files = files if isinstance(files, dict) else {}
-    dictionaries = [manifest.get('model'), manifest.get('notes'), *files.values()]
-    right = kind in list(_KINDS) and isinstance(manifest.get('max_len'), int)
-    if not right or {*files} != {'weights', 'vocab'} or {*map(type, dictionaries)} != {dict}:
+    right = all(isinstance(manifest.get(name), form) for name, form in _FIELDS.items())
+    right = right and {*map(type, manifest['files'].values())} == {dict}
+    if not right or manifest['kind'] not in _KINDS or {*manifest['files']} != {'weights', 'vocab'}:
         raise _damaged(folder, 'manifest.json', 'missing or unknown fields')
-    found, allowed = manifest.get('labels'), list(LABELS) if kind == 'nli' else []
+    found, allowed = manifest['labels'], list(LABELS) if manifest['kind'] == 'nli' else []
     if found != allowed:
         remedy = 'its answers would be swapped silently: train with this library'
         raise CheckpointError('unexpected order of labels', where, found, allowed, remedy)
@@ -291,11 +289,9 @@ def _check_fit(weights, net, where):
         told = [', '.join(f'{name} {one.get(name, "absent")}' for name in wrong) for one in (found, expected)]
         remedy = 'use weights, vocabulary and settings of one and the same training'
         raise CheckpointError('the weights do not fit the model or its vocabulary', where, *told, remedy)
-    wrong = []
-    for name, array in weights.items():
-        with onp.errstate(over='ignore'):  # what is too large becomes infinite
-            if array.dtype.kind != 'f' or not onp.isfinite(array.astype('float32')).all():
-                wrong.append(f'{name} {array.dtype}')
+    with onp.errstate(over='ignore'):  # what is too large becomes infinite
+        finite = {name: onp.isfinite(array.astype('float32')).all() for name, array in weights.items()}
+    wrong = [f'{name} {a.dtype}' for name, a in weights.items() if a.dtype.kind != 'f' or not finite[name]]
     if wrong:
         found, allowed = ', '.join(wrong[:5]), 'floating-point weights, finite in 32 bits'
         remedy = 'train again with a lower learning rate, or copy the weights again'

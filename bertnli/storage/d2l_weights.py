@@ -23,12 +23,10 @@ def words_in(content):
 
 def sizes_of(weights, prefix=''):
     """Those of a model's settings that the shapes of its weights tell."""
-    start = f'{prefix}encoder.blks.'
-    blocks = {name[len(start) :].split('.')[0] for name in weights if name.startswith(start)}
     return {
         'num_hiddens': weights[f'{prefix}encoder.token_embedding.weight'].shape[1],
         'ffn_num_hiddens': weights[f'{prefix}encoder.blks.0.ffn.dense1.weight'].shape[0],
-        'num_layers': len(blocks),
+        'num_layers': sum(name.endswith('.ffn.dense1.weight') for name in weights),
         'max_len': weights[f'{prefix}encoder.pos_embedding'].shape[1],
     }
 
