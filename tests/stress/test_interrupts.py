@@ -26,7 +26,7 @@ def begin():
     command.run()
 """
 ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '', 'PYTHONWARNINGS': 'error::UserWarning'}
-TRAINING = ['pretrain', '--preset', 'demo', '--steps', '12', '--batch-size', '32', '--out']
+TRAINING = 'pretrain --preset demo --steps 12 --batch-size 32 --overwrite --out'.split()
 
 
 def start(words, code='begin()', env=ENVIRONMENT):
