@@ -155,6 +155,12 @@ def _read(path):
     return run, state
 
 
+def with_defaults(run):
+    """The description of a run, in which a setting that is younger than it is what its default is."""
+    kind = _SETTINGS.get(run.get('job'))
+    return {**dataclasses.asdict(kind()), **run} if kind else run
+
+
 def check_same_run(found, wanted, where):
     """Raise `CheckpointError` if two descriptions of runs differ, and say in what.
 
@@ -166,9 +172,7 @@ def check_same_run(found, wanted, where):
       allowed: seed: 2
       remedy: resume with the settings and data it began with, or start over without --resume
     """
-    # A setting that is younger than the state was what its default is: the new name changed nothing.
-    if found.get('job') in _SETTINGS:
-        found = {**dataclasses.asdict(_SETTINGS[found['job']]()), **found}
+    found = with_defaults(found)
     other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if other:
         found, allowed = (', '.join(f'{name}: {run.get(name)}' for name in other) for run in (found, wanted))

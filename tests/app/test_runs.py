@@ -14,7 +14,7 @@ import sys
 import pytest
 from jobs import bertnli, finished, wait_for
 
-from bertnli import CheckpointError, DataError, SettingsError, load_checkpoint
+from bertnli import CheckpointError, DataError, SettingsError, load_checkpoint, save_checkpoint
 from bertnli.app import jobs
 from bertnli.app.jobs import Job, finetune
 from bertnli.app.process import visible
@@ -99,6 +99,19 @@ def test_the_model_of_another_run_is_replaced_only_if_it_is_said(tmp_path):
     train(tmp_path)  # the same run again ends the same
     train(tmp_path, other, overwrite=True)
     assert load_checkpoint(tmp_path).notes['run']['seed'] == 7
+
+
+def test_a_run_from_before_a_setting_was_known_is_the_same_with_its_default(tmp_path):
+    train(tmp_path)
+    model = load_checkpoint(tmp_path)
+    run = {name: value for name, value in model.notes['run'].items() if name != 'new_words'}
+    save_checkpoint(tmp_path, model.net, model.vocab, notes={**model.notes, 'run': run})
+    train(tmp_path)
+    assert load_checkpoint(tmp_path).notes['run']['new_words'] == 0
+    settings = changed(TINY.finetune, own_pairs=0.1, new_words=0.5)
+    with pytest.raises(CheckpointError, match='model of another run') as caught:
+        train(tmp_path, dataclasses.replace(TINY, finetune=settings))
+    assert 'new_words' in caught.value.found
 
 
 def test_a_model_that_does_not_say_how_it_was_trained_is_another(tmp_path):
