@@ -314,8 +314,10 @@ def _finetune(out, bert, vocab, job):
     if job.teachers:
         train.label_ids = _taught(train, vocab, settings, job)
     net.encoder.mixed = settings.mixed_words
-    result = train_nli(net, train_iter, dev_iter, settings, devices, **hooks)
-    net.encoder.mixed = 0.0
+    try:
+        result = train_nli(net, train_iter, dev_iter, settings, devices, **hooks)
+    finally:
+        net.encoder.mixed = 0.0  # whoever trains it further by hand mixes no words unasked
     names = ('dev_accuracy', 'best_epoch', 'train_accuracy', 'train_loss', 'examples_per_second')
     metrics = {name: getattr(result, name) for name in names}
     metrics.update(finetune_seconds=result.seconds, train_pairs=len(train))

@@ -42,7 +42,9 @@ class _Tables:
         elif kind == 'form':
             self.forms[first].append(words)
         elif kind in self.new:
-            self.new[kind] += permutations(words, 2)
+            # The first word with each of the others, or, where there is none, each with each.
+            pairs = permutations(words, 2) if first == '-' else [(first, word) for word in words]
+            self.new[kind] += [*pairs] + [pair[::-1] for pair in pairs if first != '-']
         else:
             for group in (words, [plural(word) for word in words])[: 2 if kind == 'noun' else 1]:
                 self._relate(kind, first if group is words else plural(first), group)
@@ -133,7 +135,7 @@ def _where(tables, premises, hypotheses, labels):
     for first, second, label in zip(premises, hypotheses, labels):
         first, second = first.lower().split(), second.lower().split()
         for a, b in ((first, first), (second, second), (first, second))[: 3 if label == _ENTAILMENT else 2]:
-            for word in () if _NO & {*a, *b} else known & {*b}:
+            for word in known & {*b} if len(b) > 2 and not _NO & {*a, *b} else ():
                 where[word].append((a, b))
     kinds = tables.new.values()
     return [[(word, other, where[word]) for word, other in kind if word in where] for kind in kinds]
@@ -143,10 +145,8 @@ def _new_word(rng, where):
     label = _ENTAILMENT if rng.random() < 0.6 else _CONTRADICTION
     word, other, pairs = rng.choice(where[label])
     a, b = rng.choice(pairs)
-    if len(b) < 3 or other in a:
-        return None
-    new = _articles([other if one == word else one for one in b])
-    return (new, a, label) if a == b and rng.random() < 0.5 else (a, new, label)
+    new = _put(rng, b, {word: other}, a)
+    return new and ((new, a, label) if a == b and rng.random() < 0.5 else (a, new, label))
 
 
 # --- a change in a sentence at hand ---------------------------------------------------------------
