@@ -4,8 +4,8 @@ MXNet's parameter server has three roles: workers train, servers add up gradient
 everybody where the others are. This file knows nothing of MXNet: worker.py does.
 
 Each process has a guard, which is this file run as a program, directly or by ssh. The launcher sends its
-guards beats. A guard kills its process when the beats stop or their pipe closes, and exits when its process
-does, with the same exit code.
+guards a beat every few seconds. A guard kills its process when the beats stop or their pipe closes, and exits
+when its process does, with the same exit code.
 """
 
 import collections
@@ -31,7 +31,7 @@ from ..errors import BertNLIError, SettingsError
 
 _PORT = 9091  # of the scheduler, where no free one can be looked for
 _MOST = 1024  # workers, servers, and slots of a host
-_BEAT, _SILENCE = 0.1, 12  # seconds between beats, and without one until a guard kills its process
+_LOOK, _BEAT, _SILENCE = 0.1, 2, 12  # seconds between looks, between beats, without one until a guard kills
 _GRACE = 5  # seconds in which a process that was told to end should be gone
 _STOP = 30  # seconds for the first worker to finish its step and save its state
 _GOODBYE = 60  # seconds for workers to exit after their servers have: MXNet can be slow
@@ -188,10 +188,9 @@ def _free_port():
 class _Process:
     """A process of a job: its role, its guard on this machine (or the ssh to it), and what it says."""
 
-    code = None  # how its guard ended
-
     def __init__(self, role, number, host, variables):
         self.role, self.number, self.host, self.variables = role, number, host, variables
+        self.code = None  # how its guard ended
 
     def __str__(self):
         name = self.role if self.role == 'scheduler' else f'{self.role} {self.number}'
@@ -247,19 +246,21 @@ class _Job:
 
     def _wait(self, over, seconds=math.inf):
         """Look after all processes, and send beats, until `over()`, or for so long."""
-        until = time.monotonic() + seconds
+        until, looks = time.monotonic() + seconds, itertools.count()
         while not over() and time.monotonic() < until:
-            time.sleep(_BEAT)
+            time.sleep(_LOOK)
+            due = next(looks) % round(_BEAT / _LOOK) == 0
             for one in self.running:
                 one.code = one.guard.poll()
-                one.tell(b'b')
+                if due:
+                    one.tell(b'b')
 
     def _succeeded(self):
         return all(one.code == 0 for one in self.workers)
 
     def _watch(self):
         """Wait until all workers have succeeded, anything has failed, or a signal has come."""
-        first, others = self.workers[0], [one for one in self.processes if one not in self.workers]
+        first, others = self.workers[0], [one for one in self.processes if one.role != 'worker']
 
         def over():
             return self._succeeded() or self.signals or any(one.code for one in self.processes)
