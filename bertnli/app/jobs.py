@@ -45,7 +45,7 @@ from ..pretraining import train_bert
 from ..runtime import gluon, init, mx, npx, report
 from ..settings import PRESETS, Preset
 from ..storage.checkpoints import SHIPPED, load_checkpoint, load_pretrained_model, run_of, save_checkpoint
-from ..storage.states import Keeper, check_same_run, state_from_bytes, state_to_bytes, with_defaults
+from ..storage.states import Keeper, check_same_run, differences, state_from_bytes, state_to_bytes
 from ..text import LABELS, SentencePair, read_snli, read_wiki
 from ..tokens import RESERVED, Vocab
 
@@ -176,9 +176,8 @@ def _check_free(keep, out):
         problem, said = 'the folder holds the state of a run that has not finished', states[0].name
         remedy = 'continue it with --resume, start over with --overwrite, or choose another --out'
         raise CheckpointError(problem, str(out), said, remedy=remedy)
-    found = found and with_defaults(found)
-    if found not in (None, keep.run):
-        other = sorted(name for name in {*found, *keep.run} if found.get(name) != keep.run.get(name))
+    other = {} if found is None else differences(found, keep.run)
+    if other:
         said = f'another {", ".join(other)}' if found else 'a model that does not say how it was trained'
         problem = 'the folder holds the model of another run'
         raise CheckpointError(problem, str(out), said, remedy='choose another --out, or --overwrite it')

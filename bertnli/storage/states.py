@@ -155,10 +155,13 @@ def _read(path):
     return run, state
 
 
-def with_defaults(run):
-    """The description of a run, in which a setting that is younger than it is what its default is."""
-    kind = _SETTINGS.get(run.get('job'))
-    return {**dataclasses.asdict(kind()), **run} if kind else run
+def differences(found, wanted):
+    """In what two descriptions of runs differ: `{name: (found, wanted)}`, by name."""
+    # A setting that is younger than the run was what its default is: the new name changed nothing.
+    kind = _SETTINGS.get(found.get('job'))
+    found = {**dataclasses.asdict(kind()), **found} if kind else found
+    both = {name: (found.get(name), wanted.get(name)) for name in sorted({*found, *wanted})}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
 
 
 def check_same_run(found, wanted, where):
@@ -172,9 +175,8 @@ def check_same_run(found, wanted, where):
       allowed: seed: 2
       remedy: resume with the settings and data it began with, or start over without --resume
     """
-    found = with_defaults(found)
-    other = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    other = differences(found, wanted)
     if other:
-        found, allowed = (', '.join(f'{name}: {run.get(name)}' for name in other) for run in (found, wanted))
+        found, allowed = (', '.join(f'{name}: {pair[i]}' for name, pair in other.items()) for i in range(2))
         remedy = 'resume with the settings and data it began with, or start over without --resume'
         raise CheckpointError('this folder belongs to a different run', where, found, allowed, remedy)
