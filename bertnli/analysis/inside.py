@@ -120,8 +120,7 @@ def saliency(net, vocab, premise, hypothesis, *, label=None, max_len=128):
     >>> len(saliency(model.net, model.vocab, 'A dog.', 'Runs.', label='neutral').values)
     8
     """
-    words, inputs = _one_pair(net, vocab, premise, hypothesis, max_len, label)
-    return _slopes(net, words, inputs, label, [1.0])
+    return _slopes(net, *_one_pair(net, vocab, premise, hypothesis, max_len, label), label, [1.0])
 
 
 def integrated_gradients(net, vocab, premise, hypothesis, *, label=None, max_len=128, steps=32):

@@ -9,7 +9,7 @@ import random
 import re
 from collections import defaultdict
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 _ENTAILMENT, _CONTRADICTION, _NEUTRAL = range(3)  # as in text.LABELS
@@ -42,9 +42,9 @@ class _Tables:
         elif kind == 'form':
             self.forms[first].append(words)
         elif kind in self.new:
-            # The first word with each of the others, or, where there is none, each with each.
-            pairs = permutations(words, 2) if first == '-' else [(first, word) for word in words]
-            self.new[kind] += [*pairs] + [pair[::-1] for pair in pairs if first != '-']
+            # The first word with each of the others, there and back, or, where there is none, each with each.
+            pairs = [*product([first], words), *product(words, [first])]
+            self.new[kind] += permutations(words, 2) if first == '-' else pairs
         else:
             for group in (words, [plural(word) for word in words])[: 2 if kind == 'noun' else 1]:
                 self._relate(kind, first if group is words else plural(first), group)
@@ -137,8 +137,7 @@ def _where(tables, premises, hypotheses, labels):
         for a, b in ((first, first), (second, second), (first, second))[: 3 if label == _ENTAILMENT else 2]:
             for word in known & {*b} if len(b) > 2 and not _NO & {*a, *b} else ():
                 where[word].append((a, b))
-    kinds = tables.new.values()
-    return [[(word, other, where[word]) for word, other in kind if word in where] for kind in kinds]
+    return [[(a, b, where[a]) for a, b in kind if a in where] for kind in tables.new.values()]
 
 
 def _new_word(rng, where):
